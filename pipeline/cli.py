@@ -1,0 +1,225 @@
+"""The command line: reads flags, calls, prints, and says in one line what went wrong."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from datetime import timedelta, tzinfo
+from difflib import get_close_matches
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from rich.console import RenderableType
+
+from hoptrace.pipeline import coverage, find, printing, sample, stats, status, story, summary
+from hoptrace.pipeline.flags import make_parser
+from hoptrace.pipeline.options import NightlyOptions
+from hoptrace.pipeline.store import Store
+from hoptrace.schemas.errors import HoptraceError
+from hoptrace.schemas.fleet import load_fleet
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+class UsageError(Exception):
+    """A command line that cannot be meant."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status: 0 done, 1 failed, 2 usage, 3 done with critical alerts."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    parser = make_parser()
+    try:
+        flags, others = parser.parse_known_args(argv)
+        if others and flags.command != "nightly":
+            raise UsageError(f"unknown: {' '.join(others)}; see: hoptrace {flags.command} --help")
+        return int(COMMANDS[flags.command](flags, others) or DONE)
+    except SystemExit as left:
+        return left.code if isinstance(left.code, int) else USAGE
+    except UsageError as error:
+        return _complain(error, USAGE)
+    except KeyboardInterrupt:
+        return _complain("interrupted; the night at work was not published", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except Exception as error:
+        said = _said(error)
+        if said is None:
+            raise
+        return _complain(said, FAILED)
+
+
+def _complain(what: object, code: int) -> int:
+    print(f"hoptrace: {printing.clean(what)}", file=sys.stderr)
+    return code
+
+
+def _said(error: BaseException | None) -> str | None:
+    """What a HoptraceError in the chain of causes says, without the place in the flow that Beam adds; else None."""
+    while error is not None:
+        if isinstance(error, HoptraceError):
+            return str(error).split(" [while running ")[0]
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _nightly(flags: argparse.Namespace, others: list[str]) -> int | None:
+    until = flags.until or flags.day
+    if until < flags.day:
+        raise UsageError(f"--until {until} lies before --day {flags.day}")
+    _require_beam_flags(others)
+    options = NightlyOptions(
+        logs=tuple(flags.logs), store=flags.store, day=flags.day, until=until, fleet=flags.fleet,
+        cold_start=flags.cold_start, day_start=flags.day_start, shards=flags.shards, beam_args=tuple(others),
+    )  # fmt: skip
+    _run(options)
+    _summarise(flags, options, Store(flags.store))
+    return None
+
+
+def _sample(flags: argparse.Namespace, _: list[str]) -> None:
+    options = sample.run_sample(flags.store, _run)
+    _summarise(flags, options, Store(flags.store))
+
+
+def _run(options: NightlyOptions) -> object:
+    from hoptrace.pipeline.nightly import run_nightly  # noqa: PLC0415 (Beam takes a second to import)
+
+    Store(options.store).prepare()
+    try:
+        return run_nightly(options, list(options.beam_args), progress)
+    finally:
+        if sys.stderr.isatty():
+            print("\r\x1b[K", end="", file=sys.stderr)
+
+
+def _summarise(flags: argparse.Namespace, options: NightlyOptions, store: Store) -> None:
+    days = [(options.day + timedelta(days=n)).isoformat() for n in range((options.until - options.day).days + 1)]
+    zone = ZoneInfo(load_fleet(options.fleet).timezone)
+    if flags.json:
+        printing.show_json(summary.summary(store, days))
+    else:
+        printing.show(summary.summary_page(store, days, zone))
+
+
+def _find(flags: argparse.Namespace, _: list[str]) -> None:
+    asked = (flags.sender, flags.recipient, flags.at, flags.message_id, flags.queue_id, flags.ip)
+    if all(each is None for each in asked):
+        raise UsageError("find needs at least one of --from, --to, --at, --message-id, --queue-id, --ip")
+    store = Store(flags.store)
+    zone = _zone(flags, store)
+    question = find.Question(
+        sender=flags.sender, recipient=flags.recipient, at=find.parse_at(flags.at, zone) if flags.at else None,
+        within=flags.within, message_id=flags.message_id, queue_id=flags.queue_id, ip=flags.ip,
+        day=flags.day.isoformat() if flags.day else None, limit=flags.limit,
+    )  # fmt: skip
+    answer = find.find(store, question)
+    data = {"found": answer.found, "rows": answer.rows, "notices": answer.notices}
+    _print(flags, data, lambda: story.story_page(answer, zone))
+
+
+def _stats(flags: argparse.Namespace, _: list[str]) -> None:
+    store = Store(flags.store)
+    frame = stats.quantiles(
+        store, flags.dimension, metric=flags.metric, population=flags.population, days=_days(flags, store),
+        value=flags.value, points=flags.quantile or stats.QUANTILES,
+    )  # fmt: skip
+    _print(flags, frame.to_dicts(), lambda: stats.stats_page(frame, flags.dimension, flags.metric, flags.limit))
+
+
+def _coverage(flags: argparse.Namespace, _: list[str]) -> None:
+    store = Store(flags.store)
+    days = _days(flags, store)
+    if flags.json:
+        printing.show_json(coverage.coverage_json(store, days))
+    else:
+        printing.show(coverage.coverage_page(store, days, _zone(flags, store)))
+
+
+def _status(flags: argparse.Namespace, _: list[str]) -> None:
+    store = Store(flags.store)
+    _print(flags, status.status(store) if flags.json else None, lambda: status.status_page(store))
+
+
+COMMANDS: dict[str, Any] = {
+    "nightly": _nightly, "sample": _sample, "find": _find, "stats": _stats, "coverage": _coverage, "status": _status,
+}  # fmt: skip
+
+
+def _print(flags: argparse.Namespace, data: object, page: Any) -> None:
+    if flags.json:
+        printing.show_json(data)
+    else:
+        items: list[RenderableType] = page()
+        printing.show(items)
+
+
+def _zone(flags: argparse.Namespace, store: Store) -> tzinfo:
+    """The zone of --fleet, else the one in which the store's newest night was run, else UTC."""
+    if flags.fleet:
+        return ZoneInfo(load_fleet(flags.fleet).timezone)
+    nights = store.days()
+    return ZoneInfo((nights and nights[-1].get("timezone")) or "UTC")
+
+
+def _days(flags: argparse.Namespace, store: Store) -> list[str] | None:
+    if flags.day is None:
+        return None
+    days, known = [day.isoformat() for day in flags.day], [night["day"] for night in store.days()]
+    absent = [day for day in days if day not in known]
+    if absent:
+        raise HoptraceError(
+            f"--day {absent[0]}: {store.root.url} has no such night; it has {' '.join(known) or 'none'}"
+        )
+    return days
+
+
+def _require_beam_flags(others: Sequence[str]) -> None:
+    """Raise UsageError for a flag that neither hoptrace nor Beam knows: Beam would pass over it in silence."""
+    given = [word.split("=", 1)[0] for word in others if word.startswith("-")]
+    if others and not others[0].startswith("-"):
+        raise UsageError(f"unknown: {others[0]}; see: hoptrace nightly --help")
+    if not given:
+        return
+    from apache_beam.options.pipeline_options import PipelineOptions  # noqa: PLC0415 (Beam takes a second to import)
+
+    known = beam_flags(PipelineOptions)
+    for flag in given:
+        if flag not in known:
+            ours = [
+                "--logs",
+                "--store",
+                "--day",
+                "--until",
+                "--fleet",
+                "--cold-start",
+                "--day-start",
+                "--shards",
+                "--json",
+            ]
+            near = get_close_matches(flag, [*ours, *known], 1)
+            hint = f"; did you mean {near[0]}?" if near else "; see: hoptrace nightly --help"
+            raise UsageError(f"{flag} is neither a flag of hoptrace nor of Beam{hint}")
+
+
+def beam_flags(options: Any) -> list[str]:
+    """Every flag that a Beam options class or one of its subclasses knows."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
+    for each in options.__subclasses__():
+        each._add_argparse_args(parser)
+    return [name for action in parser._actions for name in action.option_strings]
+
+
+def progress(text: str) -> None:
+    """Say how far a run is: on one line of a terminal, on lines of their own elsewhere."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{printing.clean(text)[: printing.WIDTH]}", end="", flush=True, file=sys.stderr)
+    else:
+        print(printing.clean(text), flush=True, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""`hoptrace coverage`: what was read from which host, where logs have holes, and what nobody understood."""
+
+from collections.abc import Sequence
+from datetime import tzinfo
+from typing import Any
+
+import polars as pl
+from rich.console import RenderableType
+
+from hoptrace.pipeline import printing
+from hoptrace.pipeline.printing import moment, number
+from hoptrace.pipeline.store import Store
+
+COUNTS = ("lines", "bytes", "events", "quiet", "unparsed", "zone_conflicts", "year_conflicts")
+
+
+def host_totals(store: Store, days: Sequence[str] | None = None) -> pl.DataFrame:
+    """Per host: its counts, first_at, last_at, hours with a hole, skew_s (median over hours)."""
+    rows = store.scan("coverage", days)
+    return (
+        rows.group_by("host")
+        .agg(
+            pl.col(COUNTS).sum(), pl.col("first_at").min(), pl.col("last_at").max(),
+            pl.col("hole").count().alias("hours_with_hole"), pl.col("skew_s").median(),
+        )
+        .sort("host")
+        .collect()
+    )  # fmt: skip
+
+
+def holes(store: Store, days: Sequence[str] | None = None) -> pl.DataFrame:
+    """Per host and reason: first and last UTC hour of a hole, and how many hours it touches."""
+    rows = store.scan("coverage", days).drop_nulls("hole")
+    hour = pl.col("hour")
+    grouped = rows.group_by("host", "hole").agg(
+        hour.min().alias("first"), hour.max().alias("last"), pl.len().alias("n")
+    )
+    return grouped.rename({"n": "hours"}).sort("host", "first", "hole").collect()
+
+
+def unparsed(store: Store, days: Sequence[str] | None = None) -> pl.DataFrame:
+    """Per program and template: lines that no grammar row knows, and the smallest example; most lines first."""
+    rows = store.scan("unparsed", days).group_by("program", "template")
+    summed = rows.agg(pl.col("lines").sum(), pl.col("example", "host").sort_by("example", "host").first())
+    return summed.sort(["lines", "program", "template"], descending=[True, False, False]).collect()
+
+
+def file_errors(store: Store, days: Sequence[str] | None = None) -> pl.DataFrame:
+    """Files with something wrong: path, error; each once."""
+    return (
+        store.scan("files", days).drop_nulls("error").select("path", "error").unique().sort("path", "error").collect()
+    )
+
+
+def coverage_json(store: Store, days: Sequence[str] | None) -> dict[str, Any]:
+    """What `hoptrace coverage --json` prints."""
+    return {
+        "hosts": host_totals(store, days).to_dicts(),
+        "holes": holes(store, days).to_dicts(),
+        "unparsed": unparsed(store, days).to_dicts(),
+        "files_with_errors": file_errors(store, days).to_dicts(),
+    }
+
+
+def coverage_page(store: Store, days: Sequence[str] | None, zone: tzinfo) -> list[RenderableType]:
+    """What `hoptrace coverage` prints, times in `zone`."""
+    totals = host_totals(store, days)
+    heads = ["host", ">lines", ">MB", ">events", ">quiet", ">unparsed", "first line", "last line", "remarks"]
+    rows = [
+        [row["host"], number(row["lines"]), f"{(row['bytes'] or 0) / 1e6:,.1f}",
+         *(number(row[name]) for name in ("events", "quiet", "unparsed")),
+         moment(row["first_at"], zone, seconds=False), moment(row["last_at"], zone, seconds=False), _remarks(row)]
+        for row in totals.iter_rows(named=True)
+    ]  # fmt: skip
+    page: list[RenderableType] = [printing.title(f"Logs read ({zone})"), printing.table(heads, rows, wide=["remarks"])]
+    return page + holes_page(store, days, zone) + unparsed_page(store, days, 50) + errors_page(store, days, 50)
+
+
+def holes_page(store: Store, days: Sequence[str] | None, zone: tzinfo, limit: int = 50) -> list[RenderableType]:
+    """Holes in the logs, as far as there are any."""
+    found = holes(store, days)
+    if found.is_empty():
+        return []
+    heads = ["host", "from hour", "to hour", ">hours", "why"]
+    rows = [
+        [row["host"], moment(row["first"], zone, seconds=False), moment(row["last"], zone, seconds=False), row["hours"],
+         row["hole"]]
+        for row in found.head(limit).iter_rows(named=True)
+    ]  # fmt: skip
+    return [printing.title("Holes in the logs"), printing.table(heads, rows, wide=["why"]), *_more(found, limit)]
+
+
+def unparsed_page(store: Store, days: Sequence[str] | None, limit: int) -> list[RenderableType]:
+    """Templates of lines that nobody understood, as far as there are any."""
+    found = unparsed(store, days)
+    if found.is_empty():
+        return []
+    rows = [
+        [number(row["lines"]), row["program"], _cut(row["template"])] for row in found.head(limit).iter_rows(named=True)
+    ]
+    total = number(int(found["lines"].sum()))
+    heading = printing.title(f"Not understood: {total} lines of {number(found.height)} templates")
+    return [heading, printing.table([">lines", "program", "template"], rows, wide=["template"]), *_more(found, limit)]
+
+
+def errors_page(store: Store, days: Sequence[str] | None, limit: int) -> list[RenderableType]:
+    """Files with something wrong, as far as there are any."""
+    found = file_errors(store, days)
+    if found.is_empty():
+        return []
+    rows = [[row["path"], row["error"]] for row in found.head(limit).iter_rows(named=True)]
+    heading = printing.title(f"Files with errors: {number(found.height)}")
+    return [
+        heading,
+        printing.table(["file", "what is wrong"], rows, wide=["file", "what is wrong"]),
+        *_more(found, limit),
+    ]
+
+
+def _remarks(row: dict[str, Any]) -> str:
+    said = [
+        (row["hours_with_hole"], f"holes in {row['hours_with_hole']} h"),
+        (row["zone_conflicts"], f"{number(row['zone_conflicts'])} lines prove another zone"),
+        (row["year_conflicts"], f"{number(row['year_conflicts'])} lines prove another year"),
+        (row["skew_s"], f"clock off by {row['skew_s'] or 0:.2f} s"),
+    ]
+    return ", ".join(text for when, text in said if when)
+
+
+def _more(found: pl.DataFrame, limit: int) -> list[RenderableType]:
+    return [printing.line(f"{number(found.height - limit)} more")] if found.height > limit else []
+
+
+def _cut(text: str | None, most: int = 300) -> str:
+    said = printing.clean(text)
+    return said if len(said) <= most else said[: most - 3] + "..."

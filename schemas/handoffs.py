@@ -1,0 +1,28 @@
+"""Table `handoffs`: one row per link between two hops, with the evidence for it."""
+
+import polars as pl
+
+from hoptrace.schemas.table import Table
+
+TEXT = pl.String
+
+HANDOFFS = Table(
+    "handoffs",
+    {
+        "from_host": (TEXT, "host that handed over"),
+        "from_queue_id": (TEXT, "its queue ID"),
+        "from_epoch": (pl.Int64, "its epoch"),
+        "to_host": (TEXT, "host that took it"),
+        "to_queue_id": (TEXT, "its queue ID or session ID"),
+        "to_epoch": (pl.Int64, "its epoch"),
+        "recipient": (TEXT, "recipient as handed over; null where the whole message was"),
+        "kind": (TEXT, "relay, filter, forward, redirect, requeue, bounce_notice, delay_notice, success_notice"),
+        "evidence": (TEXT, "queued_as, orig_queue_id, filter_log, lmtp_session, forwarded_as, requeued, notice, "
+                           "sieve_redirect, message_id_client, notice_by_time, message_id"),
+        "strength": (TEXT, "certain or likely"),
+        "gap_s": (pl.Float64, "seconds from the giver's status line to the taker's first line; may be negative"),
+        "late": (pl.Boolean, "seen too late to change a published row"),
+        "duplicate": (pl.Boolean, "a second copy for a recipient that already had one"),
+    },
+    order=("from_host", "from_epoch", "from_queue_id", "to_host", "to_epoch", "to_queue_id", "recipient"),
+)

@@ -1,0 +1,24 @@
+"""Table `nights`: which day was published when, from what, as which versions of the other tables."""
+
+import polars as pl
+
+from hoptrace.schemas.table import TIME, Table
+
+TEXT = pl.String
+
+NIGHTS = Table(
+    "nights",
+    {
+        "day": (TEXT, "YYYY-MM-DD in the fleet's zone"),
+        "published_at": (TIME, "when this row was written (the only wall-clock time in the store)"),
+        "starts_at": (TIME, "first instant of the day"),
+        "ends_at": (TIME, "first instant after it"),
+        "cold_start": (pl.Boolean, "run without the night before"),
+        "state_of": (TEXT, "the day whose open state was read, with the version of open_hops: DAY@VERSION"),
+        "versions": (TEXT, "JSON: table -> Delta version that holds this night"),
+        "inputs": (TEXT, "JSON: [{path, size, checksum, lines, error}]"),
+        "counts": (TEXT, "JSON: lines read, events, quiet, unparsed, rows per table"),
+        "hoptrace": (TEXT, "version that wrote it"),
+    },
+    order=("day",),
+)

@@ -1,0 +1,343 @@
+"""Columns out of spans: strings as Arrow views into the chunk's own bytes, numbers and durations as integers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from hoptrace.transforms.jit import compiled
+
+Array = np.ndarray[Any, Any]
+
+NONE = np.iinfo(np.int64).min
+
+
+@compiled
+def escape_size(data: Any) -> int:
+    """How many bytes of `data` are not part of valid UTF-8."""
+    bad = 0
+    i = 0
+    size = data.size
+    while i < size:
+        width = _character(data, i, size)
+        if width:
+            i += width
+        else:
+            bad += 1
+            i += 1
+    return bad
+
+
+@compiled
+def _character(data: Any, i: int, end: int) -> int:
+    """Bytes of the UTF-8 character at i (Unicode 15, table 3-7); 0 where there is none."""
+    a = data[i]
+    if a < 0x80:
+        return 1
+    if a < 0xC2 or a > 0xF4 or i + 1 >= end:
+        return 0
+    b = data[i + 1]
+    low = 0xA0 if a == 0xE0 else 0x90 if a == 0xF0 else 0x80
+    high = 0x9F if a == 0xED else 0x8F if a == 0xF4 else 0xBF
+    if b < low or b > high:
+        return 0
+    if a < 0xE0:
+        return 2
+    if i + 2 >= end or (data[i + 2] & 0xC0) != 0x80:
+        return 0
+    if a < 0xF0:
+        return 3
+    return 4 if i + 3 < end and (data[i + 3] & 0xC0) == 0x80 else 0
+
+
+@compiled
+def _escape(data: Any, out: Any) -> None:
+    i = 0
+    at = 0
+    size = data.size
+    while i < size:
+        width = _character(data, i, size)
+        if width:
+            for _ in range(width):
+                out[at] = data[i]
+                at += 1
+                i += 1
+        else:
+            out[at] = 92
+            out[at + 1] = 120
+            for k in range(2):
+                digit = (data[i] >> 4) if k == 0 else (data[i] & 15)
+                out[at + 2 + k] = digit + (48 if digit < 10 else 87)
+            at += 4
+            i += 1
+
+
+def valid_utf8(data: bytes) -> bytes:
+    """`data`, in which every byte that is not valid UTF-8 is written as `\\xNN`; the same object where all are valid."""
+    if data.isascii():
+        return data
+    array = np.frombuffer(data, np.uint8)
+    bad = escape_size(array)
+    if not bad:
+        return data
+    out = np.empty(array.size + 3 * bad, np.uint8)
+    _escape(array, out)
+    return out.tobytes()
+
+
+@compiled
+def _views(data: Any, starts: Any, ends: Any, constants: Any, views: Any, valid: Any) -> None:
+    """Arrow string views of [start, end); start -1 is null, -2 - n is constant n."""
+    for k in range(starts.size):
+        start = np.int64(starts[k])
+        if start < 0:
+            valid[k] = start < -1
+            for part in range(4):
+                views[k, part] = constants[-2 - start, part] if start < -1 else 0
+            continue
+        valid[k] = True
+        size = np.int64(ends[k]) - start
+        views[k, 0] = size
+        for part in range(3):
+            word = np.uint32(0)
+            for j in range(4):
+                at = part * 4 + j
+                if at < size:
+                    word |= np.uint32(data[start + at]) << np.uint32(8 * j)
+            views[k, 1 + part] = np.int32(word)
+            if size > 12:
+                views[k, 2] = 0
+                views[k, 3] = start
+                break
+
+
+@compiled
+def _field(rows: Any, bases: Any, spans: Any, slots: Any, starts: Any, ends: Any) -> None:
+    for k in range(rows.size):
+        slot = np.int64(slots[rows[k]])
+        if slot >= 0:
+            starts[k] = spans[bases[k] + slot, 0]
+            ends[k] = spans[bases[k] + slot, 1]
+        else:
+            starts[k] = slot
+            ends[k] = slot
+
+
+@compiled
+def _trim(data: Any, starts: Any, ends: Any) -> None:
+    """Cuts blanks, and `<` and `>` where both are there."""
+    for k in range(starts.size):
+        start = np.int64(starts[k])
+        if start < 0:
+            continue
+        end = np.int64(ends[k])
+        for _ in range(2):
+            while start < end and (data[start] == 32 or data[start] == 9):
+                start += 1
+            while end > start and (data[end - 1] == 32 or data[end - 1] == 9):
+                end -= 1
+            if _ == 0:
+                if end - start >= 2 and data[start] == 60 and data[end - 1] == 62:
+                    start += 1
+                    end -= 1
+                else:
+                    break
+        starts[k] = start
+        ends[k] = end
+
+
+@compiled
+def _place(data: Any, starts: Any, ends: Any, ip_starts: Any, ip_ends: Any) -> None:
+    """Splits `name[address]...` in place: the name stays, the address (or -1) goes to ip_starts, ip_ends."""
+    for k in range(starts.size):
+        start = np.int64(starts[k])
+        ip_starts[k] = -1
+        ip_ends[k] = -1
+        if start < 0:
+            continue
+        end = np.int64(ends[k])
+        i = start
+        while i < end and data[i] != 91:
+            i += 1
+        ends[k] = i
+        if i == start:
+            starts[k] = -1
+        if i >= end:
+            continue
+        i += 1
+        low = i
+        address = False
+        while i < end and data[i] != 93:
+            c = data[i]
+            if c == 46 or c == 58:
+                address = True
+            elif c == 37:
+                while i + 1 < end and data[i + 1] != 93 and (data[i + 1] == 95 or 48 <= data[i + 1] <= 57
+                                                           or 65 <= data[i + 1] <= 90 or 97 <= data[i + 1] <= 122):
+                    i += 1
+            elif not (48 <= c <= 57 or 65 <= c <= 70 or 97 <= c <= 102):
+                address = False
+                break
+            i += 1
+        if address and i < end and data[i] == 93:
+            ip_starts[k] = low
+            ip_ends[k] = i
+
+
+@compiled
+def _integers(data: Any, starts: Any, ends: Any, constants: Any, out: Any, none: int) -> None:
+    for k in range(starts.size):
+        start = np.int64(starts[k])
+        out[k] = none
+        if start < -1:
+            out[k] = constants[-2 - start]
+        if start < 0:
+            continue
+        end = np.int64(ends[k])
+        value = np.int64(0)
+        if end == start or end - start > 18:
+            continue
+        for i in range(start, end):
+            digit = np.int64(data[i]) - 48
+            if digit < 0 or digit > 9:
+                value = none
+                break
+            value = value * 10 + digit
+        out[k] = value
+
+
+@compiled
+def _duration(data: Any, i: int, end: int, none: int) -> int:
+    """Microseconds of `12.34`; `none` where it is no such text, or too large."""
+    if i >= end or end - i > 24:
+        return none
+    value = np.int64(0)
+    digits = 0
+    while i < end and 48 <= data[i] <= 57:
+        value = value * 10 + np.int64(data[i]) - 48
+        digits += 1
+        i += 1
+    if digits > 12:
+        return none
+    value *= 1000000
+    if i < end and data[i] == 46:
+        i += 1
+        unit = np.int64(100000)
+        while i < end and 48 <= data[i] <= 57:
+            value += (np.int64(data[i]) - 48) * unit
+            unit //= 10
+            digits += 1
+            i += 1
+    return value if i == end and digits else none
+
+
+@compiled
+def _durations(data: Any, starts: Any, ends: Any, out: Any, none: int) -> None:
+    """`a/b/...`: the parts' microseconds in out[part]."""
+    parts = out.shape[0]
+    for k in range(starts.size):
+        for part in range(parts):
+            out[part, k] = none
+        i = np.int64(starts[k])
+        if i < 0:
+            continue
+        end = np.int64(ends[k])
+        for part in range(parts):
+            stop = i
+            while stop < end and (parts == 1 or data[stop] != 47):
+                stop += 1
+            out[part, k] = _duration(data, i, stop, none)
+            i = stop + 1
+            if i > end:
+                break
+
+
+class Columns:
+    """The columns of lines whose rows and field spans are known, over the chunk's bytes."""
+
+    def __init__(
+        self, data: bytes, rows: Array, bases: Array, spans: Array, slots: dict[str, Array], constants: Sequence[str | int]
+    ) -> None:
+        self.data, self.array = pa.py_buffer(data), np.frombuffer(data, np.uint8)
+        self.rows, self.bases, self.spans, self.slots = rows, bases, spans, slots
+        pool = "".join(str(value) for value in constants).encode()
+        self.pool = pa.py_buffer(pool or b"\0")
+        self.constants = np.zeros((max(len(constants), 1), 4), np.int32)
+        self.numbers = np.array([value if isinstance(value, int) else NONE for value in constants] or [NONE], np.int64)
+        at = 0
+        for n, value in enumerate(constants):
+            self.constants[n], at = _constant_view(str(value).encode(), at)
+
+    @classmethod
+    def over(cls, other: "Columns", rows: Array, bases: Array, spans: Array) -> "Columns":
+        """Other lines over the same bytes and grammars."""
+        made = cls.__new__(cls)
+        made.__dict__.update(other.__dict__, rows=rows, bases=bases, spans=spans)
+        return made
+
+    def field(self, name: str) -> tuple[Array, Array]:
+        """(start, end) of a field in every line: start -1 where it is absent, -2 - n for constant n."""
+        starts = np.full(self.rows.size, -1, np.int32)
+        ends = np.full(self.rows.size, -1, np.int32)
+        if name in self.slots:
+            _field(self.rows, self.bases, self.spans, self.slots[name], starts, ends)
+        return starts, ends
+
+    def strings(self, starts: Array, ends: Array) -> pl.Series:
+        """Strings at these spans; null where start is -1."""
+        views = np.empty((starts.size, 4), np.int32)
+        valid = np.empty(starts.size, np.bool_)
+        _views(self.array, starts, ends, self.constants, views, valid)
+        bits = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little").tobytes())
+        buffers = [bits, pa.py_buffer(views), self.data, self.pool]
+        series = pl.from_arrow(pa.Array.from_buffers(pa.string_view(), starts.size, buffers))
+        assert isinstance(series, pl.Series)
+        return series
+
+    def message_ids(self, name: str) -> pl.Series:
+        """Message-IDs without blanks and brackets around them."""
+        starts, ends = self.field(name)
+        _trim(self.array, starts, ends)
+        return self.strings(starts, ends)
+
+    def places(self, name: str) -> tuple[pl.Series, pl.Series]:
+        """(name, address) of `name[address]:port`; the address is null where it is none."""
+        starts, ends = self.field(name)
+        ip_starts = np.empty_like(starts)
+        ip_ends = np.empty_like(ends)
+        _place(self.array, starts, ends, ip_starts, ip_ends)
+        return self.strings(starts, ends), self.strings(ip_starts, ip_ends)
+
+    def integers(self, name: str) -> pl.Series:
+        """Whole numbers; null where the text is none, or has more than 18 digits."""
+        starts, ends = self.field(name)
+        out = np.empty(starts.size, np.int64)
+        _integers(self.array, starts, ends, self.numbers, out, NONE)
+        return nullable(out)
+
+    def durations(self, name: str, parts: int = 1) -> list[pl.Series]:
+        """Microseconds of seconds as text, or of `a/b/c...`, one series a part; null where the text is none."""
+        starts, ends = self.field(name)
+        out = np.empty((parts, starts.size), np.int64)
+        _durations(self.array, starts, ends, out, NONE)
+        return [nullable(part) for part in out]
+
+
+def _constant_view(value: bytes, at: int) -> tuple[Array, int]:
+    raw = np.zeros(16, np.uint8)
+    raw[:4] = np.frombuffer(np.int32(len(value)).tobytes(), np.uint8)
+    if len(value) <= 12:
+        raw[4 : 4 + len(value)] = np.frombuffer(value, np.uint8)
+    else:
+        raw[4:8] = np.frombuffer(value[:4], np.uint8)
+        raw[8:16] = np.frombuffer(np.array([1, at], np.int32).tobytes(), np.uint8)
+    return raw.view(np.int32), at + len(value)
+
+
+def nullable(values: Array) -> pl.Series:
+    """Int64 series of `values`; NONE is null."""
+    series = pl.Series(values)
+    missing = values == NONE
+    return series.set(pl.Series(missing), None) if missing.any() else series

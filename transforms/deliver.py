@@ -1,0 +1,208 @@
+"""From the hops and recipients of whole traces to the rows that people read: deliveries, handoffs, notices, and what carries over."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from hoptrace.schemas.deliveries import STAGES
+from hoptrace.schemas.fleet import Fleet
+from hoptrace.transforms.hash import hash_columns
+from hoptrace.transforms.hexes import hex_of
+from hoptrace.transforms.outcomes import judge_outcomes
+from hoptrace.transforms.stages import find_worst, settle_remainder, split_stay
+from hoptrace.transforms.traces import trace_recipients
+
+C = pl.col
+NOTICE_SLACK_US = 5_000_000
+
+
+@dataclass(frozen=True)
+class Night:
+    """The night's bounds in UTC microseconds; a row is published where its settled_at lies in [starts_at, ends_at)."""
+
+    starts_at: int
+    ends_at: int
+    cold_start: bool = False
+
+
+def name_trace(hops: pl.DataFrame) -> pl.Series:
+    """24 hex digits per hop from host, queue_id and epoch: the trace that this hop roots."""
+    parts = [hash_columns(hops, ["host", "queue_id", "epoch"], seed=seed) for seed in (1, 2)]
+    return (hex_of(parts[0]) + hex_of(parts[1]).str.slice(0, 8)).alias("trace_id")
+
+
+def gather_steps(rows: pl.DataFrame, walks: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
+    """The walks with what each stay knows: one row per (last, step), ordered by last and travel."""
+    stays = hops.select("hop", "host", "queue_id", "arrived", "queued", "evidence", "strength", "kind", "delay_warning", "queue_lifetime")
+    facts = rows.select("row", "hop", "at", "try_start", "attempts", "relay_name", "reply", "connect_us", "transmit_us", "waiting_us",
+                        "held_us", "last_deferred", "recipient", "original_recipient", "unsure")
+    steps = walks.join(facts, on="row", how="left", maintain_order="left").join(stays, on="hop", how="left", maintain_order="left")
+    steps = steps.sort(["last", "step"], descending=[False, True])
+    same = C("last") == C("last").shift()
+    onward = C("last") == C("last").shift(-1)
+    return steps.with_columns(
+        previous_at=pl.when(same).then(C("at").shift()),
+        next_kind=pl.when(onward).then(C("kind").shift(-1)),
+        next_evidence=pl.when(onward).then(C("evidence").shift(-1)),
+    )
+
+
+def list_stays(steps: pl.DataFrame) -> pl.DataFrame:
+    """last, hops (list of STAY structs), path, attempts, certain, warning facts: the steps of each walk folded to lists."""
+    seconds = pl.struct(*((C(stage) / 1e6).alias(stage) for stage in STAGES)).alias("stages")
+    stay = pl.struct(
+        "host", "queue_id",
+        C("arrived").cast(pl.Datetime("us", "UTC")).alias("arrived_at"),
+        C("at").cast(pl.Datetime("us", "UTC")).alias("handed_over_at"),
+        C("attempts"), C("relay_name").alias("relay"), "reply", seconds, C("next_evidence").alias("evidence"),
+    )
+    new_host = ((C("last") != C("last").shift()) | (C("host") != C("host").shift())).fill_null(True)
+    overdue = C("last_deferred") - C("arrived")
+    return steps.with_columns(_new=new_host).group_by("last", maintain_order=True).agg(
+        hops=stay,
+        path=C("host").filter("_new"),
+        attempts=C("attempts").sum(),
+        likely=(C("strength") == "likely").any(),
+        unsure=C("unsure").any(),
+        warning_due=(overdue >= C("delay_warning")).any(),
+        warning_known=C("delay_warning").is_not_null().any(),
+        return_due=(overdue >= C("queue_lifetime")).any(),
+        return_known=C("queue_lifetime").is_not_null().any(),
+    )
+
+
+def date_notices(rows: pl.DataFrame, walks: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
+    """last, warned, returned (µs): the first delay notice made while the recipient waited at one of its stays, and the bounce.
+
+    told: hop, notice, made (arrival of the notice's own hop).
+    """
+    stays = walks.join(rows.select("row", "hop", "at", "status", "last_deferred"), on="row").join(told, on="hop")
+    waited = (C("last_deferred").is_not_null() | (C("status") == "pending"))
+    open_still = C("status").is_in(["deferred", "pending", "requeued"]) | (C("made") <= C("at") + NOTICE_SLACK_US)
+    warned = stays.filter((C("notice") == "delay_notice") & waited & open_still).group_by("last").agg(warned=C("made").min())
+    returned = stays.filter(
+        (C("notice") == "bounce_notice") & (C("step") == 0) & C("status").is_in(["bounced", "expired", "discarded"])
+        & (C("made") >= C("at") - NOTICE_SLACK_US)
+    ).group_by("last").agg(returned=C("made").min())
+    return warned.join(returned, on="last", how="full", coalesce=True)
+
+
+def merge_copies(rows: pl.DataFrame) -> pl.DataFrame:
+    """One row per (trace, original recipient, recipient): the first success wins, else the last fact."""
+    success = C("outcome") == "delivered"
+    return (
+        rows.with_columns(_failed=~success, _order=pl.when(success).then(C("resolved_at")).otherwise(-C("resolved_at")))
+        .sort("trace_id", "original_recipient", "recipient", "_failed", "_order", "last", nulls_last=False)
+        .unique(["trace_id", "original_recipient", "recipient"], keep="first", maintain_order=True)
+        .drop("_failed", "_order")
+    )
+
+
+def write_deliveries(
+    hops: pl.DataFrame, recipients: pl.DataFrame, told: pl.DataFrame, firsts: pl.DataFrame, fleet: Fleet, night: Night,
+) -> pl.DataFrame:
+    """One row per recipient's fate, settled or not (settled_at null), columns of DELIVERIES as integers of microseconds.
+
+    hops: with root, parent, kind, evidence, strength, about_root, and delay_warning, queue_lifetime, relay_read_until per host.
+    told: hop, notice, made. firsts: hop, asked, first_attempt_at (µs) from the door.
+    """
+    rows, walks = trace_recipients(hops, recipients)
+    steps = gather_steps(rows, walks, hops)
+    entrance = steps.unique("last", keep="first", maintain_order=True).select(
+        "last", root_hop="hop", entry_recipient="recipient", entry_original="original_recipient"
+    )
+    last = walks.filter(C("step") == 0).select("last", "row")
+    facts = last.join(rows, on="row", how="left", maintain_order="left").join(
+        hops.select("hop", "held_from", "deleted_at", "aborted_at", "refused_at", "left", "last_seen", "queued", "arrived"),
+        on="hop", how="left", maintain_order="left",
+    )
+    facts = judge_outcomes(facts, night.ends_at)
+    roots = hops.filter(C("parent").is_null()).select(
+        "message_id", "sender", "client_name", "client_ip", "sasl_user", "size", "partial", "about_trace",
+        root_hop="hop", trace_id="trace_id", entry_host="host", submitted="arrived",
+    )
+    out = facts.join(entrance, on="last", how="left", maintain_order="left").join(
+        roots, on="root_hop", how="left", maintain_order="left"
+    )
+    refused_at_entrance = (C("hop") == C("root_hop")) & C("outcome").is_in(["rejected", "deferred_at_door", "aborted"])
+    until = pl.when(C("settled").is_null()).then(pl.lit(night.ends_at)).otherwise("resolved")
+    out = out.with_columns(submitted_at=pl.when(refused_at_entrance).then(None).otherwise("submitted"))
+    out = out.with_columns(delay_us=(until - C("submitted_at")).clip(lower_bound=0))
+    steps = settle_remainder(split_stay(steps), out.select("last", "delay_us"))
+    out = (
+        out.join(list_stays(steps), on="last", how="left", maintain_order="left")
+        .join(find_worst(steps), on="last", how="left", maintain_order="left")
+        .join(date_notices(rows, walks, told), on="last", how="left", maintain_order="left")
+        .with_columns(asked_first=pl.coalesce("entry_original", "entry_recipient"))
+        .join(firsts, left_on=["root_hop", "asked_first"], right_on=["hop", "asked"], how="left", maintain_order="left")
+    )
+    late, overdue = fleet.warn_after_us, fleet.return_after_us
+    unread = C("outcome") == "unknown"
+    out = out.select(
+        "last", "trace_id",
+        pl.when(C("message_id") == "").then(None).otherwise("message_id").alias("message_id"),
+        "sender", "recipient", "entry_host", "client_name", "client_ip", "sasl_user", "size", "submitted_at",
+        original_recipient="asked_first",
+        n_recipients=C("n_recipients").fill_null(1),
+        first_attempt_at=pl.coalesce("first_attempt_at", pl.when(C("submitted_at").is_null()).then("resolved")),
+        resolved_at="resolved", settled_at="settled", outcome="outcome", place="place", folder="folder",
+        delay_s=C("delay_us") / 1e6,
+        delay_class=pl.when(C("delay_us") < late).then(pl.lit("on_time")).when(C("delay_us") < overdue).then(pl.lit("late"))
+        .when(C("delay_us").is_not_null()).then(pl.lit("overdue")),
+        warned_at="warned",
+        warning_due=pl.when("warning_known").then(C("warning_due").fill_null(False) & (C("sender") != "")),
+        returned_at="returned",
+        return_due=pl.when("return_known").then(C("return_due").fill_null(False) & (C("sender") != "")),
+        caused_by="about_trace", path="path", hops="hops", worst_host="worst_host", worst_stage="worst_stage",
+        attempts=C("attempts").fill_null(0), dsn="dsn", reply="reply",
+        cause=pl.when(C("outcome") != "delivered").then("cause"),
+        certainty=pl.when(unread | C("partial")).then(pl.lit("incomplete")).when("likely").then(pl.lit("likely")).otherwise(pl.lit("certain")),
+        flags=pl.concat_list(
+            pl.when(C("unsure").fill_null(False)).then(pl.lit("maybe_duplicate")),
+            pl.when(C("after_data").fill_null(False)).then(pl.lit("recipients_incomplete")),
+            pl.when(pl.lit(night.cold_start) & C("partial")).then(pl.lit("cold_start")),
+        ).list.drop_nulls(),
+        root_hop="root_hop", hop="hop",
+    )
+    return merge_copies(out)
+
+
+@dataclass(frozen=True)
+class Traces:
+    """Whole traces: every row, settled or not; and the hops with their trace_id."""
+
+    deliveries: pl.DataFrame
+    hops: pl.DataFrame
+
+
+def know_queues(hops: pl.DataFrame, fleet: Fleet) -> pl.DataFrame:
+    """`hops` with delay_warning and queue_lifetime (µs, null where unknown) of their hosts."""
+    names = hops["host"].unique().to_list()
+    queues = pl.DataFrame(
+        {"host": names, "delay_warning": [fleet.delay_warning_of(n) for n in names],
+         "queue_lifetime": [fleet.queue_lifetime_of(n) for n in names]},
+        schema={"host": pl.String, "delay_warning": pl.Int64, "queue_lifetime": pl.Int64},
+    )
+    return hops.join(queues, on="host", how="left", maintain_order="left")
+
+
+def write_traces(
+    hops: pl.DataFrame, recipients: pl.DataFrame, notices: pl.DataFrame, firsts: pl.DataFrame,
+    fleet: Fleet, night: Night, read_until: Mapping[str, int],
+) -> Traces:
+    """Rows of whole traces from their hops (with the forest's columns), recipients, notices and door tries.
+
+    read_until: host -> µs up to which its log is whole.
+    """
+    hops = know_queues(hops, fleet).with_columns(root=pl.coalesce("root", "hop"))
+    hops = hops.with_columns(name_trace(hops).alias("_own_trace"))
+    traces = hops.select(root="hop", trace_id="_own_trace")
+    hops = hops.join(traces, on="root", how="left", maintain_order="left").join(
+        traces.rename({"root": "about_root", "trace_id": "about_trace"}), on="about_root", how="left", maintain_order="left"
+    )
+    told = hops.filter(C("about").is_not_null()).select("notice", hop="about", made="arrived")
+    until = pl.DataFrame({"relay_host": list(read_until), "relay_read_until": list(read_until.values())},
+                         schema={"relay_host": pl.String, "relay_read_until": pl.Int64})
+    recipients = recipients.join(until, on="relay_host", how="left", maintain_order="left")
+    return Traces(write_deliveries(hops, recipients, told, firsts, fleet, night), hops)

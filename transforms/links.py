@@ -1,0 +1,159 @@
+"""Which hop follows which: candidates from named IDs and from Message-IDs, with the evidence for each."""
+
+import polars as pl
+
+C = pl.col
+SKEW_US = 120_000_000
+"""How far a child may seem to arrive before the attempt that made it began: clocks differ by seconds, rarely by more."""
+
+LOOKAHEAD_US = 30 * 60_000_000
+"""How long after its hand-over a child may first be seen."""
+
+EVIDENCE_RANK = {
+    "queued_as": 0, "lmtp_session": 0, "forwarded_as": 0, "orig_queue_id": 1, "requeued": 1, "filter_log": 2,
+    "notice": 3, "sieve_redirect": 4, "message_id_client": 5, "notice_by_time": 6, "message_id": 7,
+}
+
+CANDIDATES: dict[str, pl.DataType | type[pl.DataType]] = {
+    "child": pl.UInt64, "parent": pl.UInt64, "kind": pl.String, "evidence": pl.String, "strength": pl.String,
+    "gap": pl.Int64, "child_at": pl.Int64, "parent_at": pl.Int64,
+}
+
+
+def index_hops(hops: pl.DataFrame) -> pl.DataFrame:
+    """What a hop is looked up by: hop, host, queue_id, message_id, client_host, arrived, first_seen, last_seen, stored."""
+    return hops.select(
+        "hop", "host", "queue_id", "message_id", "client_host", "arrived", "first_seen", "last_seen",
+        stored=C("stored_at").is_not_null(),
+    )
+
+
+def claim_children(hops: pl.DataFrame, recipients: pl.DataFrame, notices: pl.DataFrame) -> pl.DataFrame:
+    """What parents say of their children: one row per (parent hop, child's queue ID).
+
+    Columns: queue_id (the child's), parent, from_host, relay_host (null where unknown), same_host, kind, evidence, parent_at,
+    started, message_id.
+    """
+    origin = hops.select("hop", "host", "message_id")
+    named = recipients.filter(C("next_queue_id").is_not_null() & (C("status") == "sent")).join(origin, on="hop")
+    forwarded = (C("reply").str.starts_with("forwarded as")).fill_null(False)
+    sent = named.select(
+        queue_id="next_queue_id", parent="hop", from_host="host",
+        relay_host=pl.when(forwarded).then("host").otherwise("relay_host"),
+        same_host=forwarded,
+        kind=pl.when(forwarded).then(pl.lit("forward")).when(C("loopback")).then(pl.lit("filter")).otherwise(pl.lit("relay")),
+        evidence=pl.when(forwarded).then(pl.lit("forwarded_as")).otherwise(pl.lit("queued_as")),
+        parent_at="at", started="try_start", message_id="message_id",
+    )
+    told = notices.filter(C("next_queue_id").is_not_null() & C("action").str.ends_with("_notice")).select(
+        queue_id="next_queue_id", parent="hop", from_host="host", relay_host="host", same_host=pl.lit(True),
+        kind="action", evidence=pl.lit("notice"), parent_at="at", started=C("at") - 60_000_000,
+        message_id=pl.lit(None, pl.String),
+    )
+    return pl.concat([sent, told]).unique(["queue_id", "parent", "kind"], keep="first", maintain_order=True)
+
+
+def claim_parents(hops: pl.DataFrame) -> pl.DataFrame:
+    """What children say of their parents: queue_id (the parent's), child, host (where the parent should be), requeue, child_at."""
+    return hops.filter(C("orig_queue_id").is_not_null()).select(
+        queue_id="orig_queue_id", child="hop", parent_host=pl.when(C("arrival") == "requeue").then("host").otherwise("client_host"),
+        requeue=(C("arrival") == "requeue").fill_null(False), child_at="first_seen", child_arrived="arrived",
+    )
+
+
+def link_claimed_children(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFrame:
+    """Candidates (CANDIDATES columns) from parents' claims and the hops with those queue IDs.
+
+    A hop counts where it arrived within [start of the attempt - skew, hand-over + look-ahead] and the relay is not known to
+    be another host. Certain: same Message-ID, or none on one side and the relay is that host.
+    """
+    pairs = claims.join(own, on="queue_id", how="inner").filter(
+        (C("parent") != C("hop"))
+        & (C("relay_host").is_null() | (C("relay_host") == C("host")))
+        & (~C("same_host") | (C("host") == C("from_host")))
+        & (C("arrived") >= C("started") - SKEW_US)
+        & (C("first_seen") <= C("parent_at") + LOOKAHEAD_US)
+    )
+    here = C("relay_host").is_not_null()
+    same = (C("message_id") == C("message_id_right")).fill_null(False)
+    blank = C("message_id").fill_null("").eq("") | C("message_id_right").fill_null("").eq("")
+    certain = C("same_host") | same | (here & (blank | (C("client_host") == C("from_host")).fill_null(False)))
+    notice = C("kind").str.ends_with("_notice")
+    return pairs.select(
+        child="hop", parent="parent", kind="kind",
+        evidence=pl.when(C("stored") & (C("evidence") == "queued_as")).then(pl.lit("lmtp_session")).otherwise("evidence"),
+        strength=pl.when(certain | notice | C("stored")).then(pl.lit("certain")).otherwise(pl.lit("likely")),
+        gap=C("first_seen") - C("parent_at"), child_at="first_seen", parent_at="parent_at",
+    )
+
+
+def link_claimed_parents(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFrame:
+    """Candidates from children's claims (XFORWARD's original queue ID, a requeue's old ID): the latest such hop before the child."""
+    pairs = claims.join(own, on="queue_id", how="inner").filter(
+        (C("child") != C("hop")) & (C("parent_host").is_null() | (C("parent_host") == C("host")))
+        & (C("arrived") <= C("child_arrived") + SKEW_US)
+    ).sort("child", "arrived", "hop").unique("child", keep="last", maintain_order=True)
+    return pairs.select(
+        child="child", parent="hop",
+        kind=pl.when("requeue").then(pl.lit("requeue")).otherwise(pl.lit("filter")),
+        evidence=pl.when("requeue").then(pl.lit("requeued")).otherwise(pl.lit("orig_queue_id")),
+        strength=pl.when(C("parent_host").is_null()).then(pl.lit("likely")).otherwise(pl.lit("certain")),
+        gap=C("child_at") - C("last_seen"), child_at="child_at", parent_at="last_seen",
+    )
+
+
+def offer_by_message_id(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
+    """Handed-over recipients whose next queue ID is not named: message_id, parent, host, address, parent_at, started, redirect."""
+    given = recipients.filter(
+        C("next_queue_id").is_null() & C("status").is_in(["sent", "redirected"])
+    ).join(hops.select("hop", "host", "message_id"), on="hop")
+    return given.filter(C("message_id").fill_null("") != "").select(
+        "message_id", parent="hop", host="host", address=fold_address("recipient"), parent_at="at", started="try_start",
+        redirect=C("status") == "redirected",
+    )
+
+
+def seek_by_message_id(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
+    """Hops brought by a host of ours: message_id, child, client_host, address (null where not logged), arrived, child_at."""
+    brought = hops.filter(
+        C("client_host").is_not_null() & C("orig_queue_id").is_null() & (C("message_id").fill_null("") != "")
+    )
+    asked = recipients.select("hop", address=fold_address(pl.coalesce("original_recipient", "recipient")))
+    return brought.join(asked, on="hop", how="left").select(
+        "message_id", "client_host", "address", "arrived", child="hop", child_at="first_seen",
+    )
+
+
+def link_by_message_id(offers: pl.DataFrame, seekers: pl.DataFrame) -> pl.DataFrame:
+    """Candidates where the child's client is the parent's host, the Message-ID is the same and recipients agree.
+
+    A store's redirect with one candidate is certain; the rest is likely.
+    """
+    known = seekers.filter(C("address").is_not_null()).join(
+        offers, left_on=["message_id", "client_host", "address"], right_on=["message_id", "host", "address"]
+    )
+    nameless = seekers.filter(C("address").is_null()).join(
+        offers.unique(["message_id", "host", "parent"]), left_on=["message_id", "client_host"], right_on=["message_id", "host"]
+    )
+    pairs = pl.concat([known, nameless], how="diagonal").filter(
+        (C("child") != C("parent"))
+        & (C("arrived") >= C("started") - SKEW_US)
+        & (C("child_at") <= C("parent_at") + LOOKAHEAD_US)
+    ).unique(["child", "parent"], keep="first", maintain_order=True)
+    alone = pl.len().over("child") == 1
+    return pairs.select(
+        "child", "parent",
+        kind=pl.when("redirect").then(pl.lit("redirect")).otherwise(pl.lit("relay")),
+        evidence=pl.when("redirect").then(pl.lit("sieve_redirect")).otherwise(pl.lit("message_id_client")),
+        strength=pl.when(C("redirect") & alone).then(pl.lit("certain")).otherwise(pl.lit("likely")),
+        gap=C("child_at") - C("parent_at"), child_at="child_at", parent_at="parent_at",
+    )
+
+
+def fold_address(column: str | pl.Expr) -> pl.Expr:
+    """An address for comparing: as logged, its domain in lower case, without the quotes some programs add."""
+    text = C(column) if isinstance(column, str) else column
+    parts = text.str.replace_all('"', "", literal=True)
+    return pl.when(parts.str.contains("@", literal=True)).then(
+        parts.str.replace(r"@[^@]*$", "") + "@" + parts.str.extract(r"@([^@]*)$").str.to_lowercase()
+    ).otherwise(parts)

@@ -1,0 +1,324 @@
+"""Texts against grammar rows: which row each text is, and where its fields lie in the bytes.
+
+Time is linear in the length of a text: every capture runs forward once, nothing is tried twice within a row.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from hoptrace.transforms.grammar import Grammars, Tables
+from hoptrace.transforms.jit import compiled
+
+Array = np.ndarray[Any, Any]
+
+NO_ROW = -1
+_LITERAL, _CAPTURE, _OPTION = 1, 2, 3
+
+
+@compiled
+def _equal(data: Any, i: int, end: int, pool: Any, at: int, size: int) -> bool:
+    if i + size > end:
+        return False
+    for k in range(size):
+        if data[i + k] != pool[at + k]:
+            return False
+    return True
+
+
+@compiled
+def _find(data: Any, i: int, end: int, pool: Any, at: int, size: int) -> int:
+    """Where the literal is first found from i on; `end` where it is not."""
+    first = pool[at]
+    last = end - size
+    while i <= last:
+        if data[i] == first and _equal(data, i, end, pool, at, size):
+            return i
+        i += 1
+    return end
+
+
+@compiled
+def _find_last(data: Any, i: int, end: int, pool: Any, at: int, size: int) -> int:
+    k = end - size
+    while k >= i:
+        if _equal(data, k, end, pool, at, size):
+            return k
+        k -= 1
+    return -1
+
+
+@compiled
+def _address(data: Any, i: int, end: int) -> int:
+    """Position of the `>` that ends an address, outside a leading quoted local part (RFC 5321, Quoted-string)."""
+    if i < end and data[i] == 34:
+        k = i + 1
+        while k < end and data[k] != 34:
+            k += 2 if data[k] == 92 else 1
+        if k < end:
+            i = k + 1
+    while i < end and data[i] != 62:
+        i += 1
+    return i
+
+
+@compiled
+def _run(data: Any, i: int, end: int) -> int:
+    while i < end and 48 <= data[i] <= 57:
+        i += 1
+    return i
+
+
+@compiled
+def _capture(data: Any, i: int, end: int, pool: Any, kind: int, at: int, size: int) -> int:
+    """Where a capture of this kind that begins at i ends; -1 where there is none."""
+    k = i
+    if kind == 0:
+        return _find(data, i, end, pool, at, size) if size else end
+    if kind == 1:
+        return _address(data, i, end)
+    if kind == 2:
+        while k < end and data[k] != 32 and data[k] != 44 and data[k] != 59:
+            k += 1
+        return k if k > i else -1
+    if kind == 3:
+        k = _run(data, i, end)
+        return k if k > i else -1
+    if kind == 4:
+        while k < end:
+            c = data[k]
+            if not (48 <= c <= 57 or 65 <= c <= 90 or 97 <= c <= 122 or c == 45):
+                break
+            k += 1
+        return k if k > i else -1
+    if kind == 5:
+        while k < end and not (data[k] == 44 and k + 1 < end and data[k + 1] == 32):
+            k += 1
+        return k
+    if kind == 6:
+        return _find_last(data, i, end, pool, at, size) if size else end
+    if kind == 9:
+        for part in range(3):
+            start = k
+            k = _run(data, k, end)
+            if k == start:
+                return -1
+            if part < 2:
+                if k >= end or data[k] != 46:
+                    return -1
+                k += 1
+        return k
+    return end
+
+
+@compiled
+def _fits(data: Any, i: int, end: int, pool: Any, ops: Any, op: int, spans: Any, base: int) -> bool:
+    """Whether the text [i, end) is what the program at `op` describes; its captures go to spans[base + slot]."""
+    while True:
+        code = ops[op, 0]
+        if code == 1:
+            if not _equal(data, i, end, pool, ops[op, 1], ops[op, 2]):
+                return False
+            i += ops[op, 2]
+        elif code == 2:
+            kind = ops[op, 1]
+            stop = _capture(data, i, end, pool, kind, ops[op, 3], ops[op, 4])
+            if stop < 0:
+                return False
+            slot = ops[op, 2]
+            if slot >= 0:
+                spans[base + slot, 0] = i
+                spans[base + slot, 1] = stop - 1 if kind == 7 and stop > i and data[stop - 1] == 41 else stop
+            i = stop
+        elif code == 3:
+            if not _equal(data, i, end, pool, ops[op, 1], ops[op, 2]):
+                op = ops[op, 3]
+                continue
+        else:
+            return i == end
+        op += 1
+
+
+@compiled
+def _queue_id(data: Any, i: int, end: int, program: int, tables: Any) -> int:
+    """Where the queue ID that the text begins with ends, ': ' following; -1 where there is none."""
+    k = i
+    most = min(end, i + tables.id_size[program, 1])
+    while k < most and tables.id_bytes[program, data[k]]:
+        k += 1
+    if k - i < tables.id_size[program, 0] or k + 1 >= end or data[k] != 58 or data[k + 1] != 32:
+        return -1
+    for n in range(tables.never.shape[1]):
+        size = tables.never[program, n, 1]
+        if size and _equal(data, i, end, tables.pool, tables.never[program, n, 0], size):
+            return -1
+    return k
+
+
+@compiled
+def _match(
+    data: Any, texts: Any, ends: Any, programs: Any, services: Any, after: Any, tables: Any, rows: Any, bases: Any
+) -> Any:
+    lines = texts.size
+    width = np.int64(1)
+    for n in range(tables.slots.size):
+        width = max(width, tables.slots[n] + 1)
+    spans = np.empty((lines * 4 + width, 2), np.int32)
+    base = 0
+    for line in range(lines):
+        if base + width > spans.shape[0]:
+            bigger = np.empty((spans.shape[0] * 2, 2), np.int32)
+            bigger[:base] = spans[:base]
+            spans = bigger
+        program = np.int64(programs[line])
+        start = np.int64(texts[line])
+        end = np.int64(ends[line])
+        id_end = _queue_id(data, start, end, program, tables)
+        byte = np.int64(data[start]) if start < end else 256
+        plain = np.int64(tables.row_range[program, 0, byte, 0])
+        plain_end = np.int64(tables.row_range[program, 0, byte, 1])
+        tagged = np.int64(0)
+        tagged_end = np.int64(0)
+        body = start
+        if id_end >= 0:
+            body = id_end + 2
+            byte = np.int64(data[body]) if body < end else 256
+            tagged = np.int64(tables.row_range[program, 1, byte, 0])
+            tagged_end = np.int64(tables.row_range[program, 1, byte, 1])
+        rows[line] = -1
+        bases[line] = base
+        while plain < plain_end or tagged < tagged_end:
+            if tagged >= tagged_end or (plain < plain_end and tables.row_list[plain] < tables.row_list[tagged]):
+                row = np.int64(tables.row_list[plain])
+                plain += 1
+                at = start
+            else:
+                row = np.int64(tables.row_list[tagged])
+                tagged += 1
+                at = body
+            if row <= after[line] or not (tables.services[row] & services[line]):
+                continue
+            op = np.int64(tables.op_start[row])
+            if op < 0:
+                if _equal(data, at, end, tables.pool, tables.starts[row, 0], tables.starts[row, 1]):
+                    rows[line] = row
+            else:
+                for slot in range(tables.slots[row]):
+                    spans[base + slot, 0] = -1
+                first = base
+                if tables.has_id[row]:
+                    spans[base, 0] = start
+                    spans[base, 1] = id_end
+                if _fits(data, at, end, tables.pool, tables.ops, op, spans, first):
+                    rows[line] = row
+            if rows[line] >= 0:
+                base += tables.slots[row]
+                break
+    return spans[:base].copy()
+
+
+@compiled
+def _unwrap(data: Any, texts: Any, ends: Any, word: Any, repeat: Any) -> None:
+    size = word.size
+    for line in range(texts.size):
+        start = np.int64(texts[line])
+        end = np.int64(ends[line])
+        repeat[line] = 1
+        if start >= end or data[start] != word[0] or not _equal(data, start, end, word, 0, size):
+            continue
+        i = _run(data, start + size, end)
+        if i == start + size or i - start - size > 9 or i + 10 > end:
+            continue
+        times = 0
+        for k in range(start + size, i):
+            times = times * 10 + np.int64(data[k]) - 48
+        # ' times: [ '
+        if data[i] != 32 or data[i + 1] != 116 or data[i + 6] != 58 or data[i + 7] != 32 or data[i + 8] != 91:
+            continue
+        repeat[line] = times
+        texts[line] = i + 10
+        if data[end - 1] == 93 and end - 1 >= i + 10:
+            end -= 1
+            while end > i + 10 and data[end - 1] == 32:
+                end -= 1
+        ends[line] = end
+
+
+def unwrap(data: Array, texts: Array, ends: Array) -> tuple[Array, Array, Array]:
+    """(starts, ends, repeat) of the texts: `message repeated N times: [ TEXT]` (rsyslog, journald) is N times TEXT."""
+    texts, ends = texts.copy(), ends.copy()
+    repeat = np.empty(texts.size, np.int64)
+    _unwrap(data, texts, ends, np.frombuffer(b"message repeated ", np.uint8), repeat)
+    return texts, ends, repeat
+
+
+def match(
+    data: Array, texts: Array, ends: Array, programs: Array, services: Array, grammars: Grammars
+) -> tuple[Array, Array, Array]:
+    """(row or NO_ROW, base, spans): text n has its field in slot s at bytes spans[base[n] + s] (start -1: absent).
+
+    Args:
+        data: the chunk (uint8); texts, ends: where each text lies in it (int32).
+        programs: each text's program (int8); services: bits of the service it is from (int64).
+        grammars: the rows; the first of a program that fits is taken.
+    """
+    lines = texts.size
+    after = np.full(lines, -1, np.int32)
+    rows, bases, spans = _matched(data, texts, ends, programs, services, after, grammars.tables)
+    waiting = _regex_lines(rows, grammars)
+    while waiting.size:
+        more: list[list[tuple[int, int]]] = []
+        place = len(spans)
+        failed = []
+        for line in waiting.tolist():
+            found = _by_regex(data, int(texts[line]), int(ends[line]), int(rows[line]), grammars)
+            if found is None:
+                failed.append(line)
+                continue
+            bases[line] = place
+            place += len(found)
+            more.append(found)
+        if more:
+            spans = np.concatenate([spans, *(np.array(part, np.int32).reshape(-1, 2) for part in more)])
+        again = np.array(failed, np.int64)
+        if not again.size:
+            break
+        taken, new_bases, new_spans = _matched(
+            data, texts[again], ends[again], programs[again], services[again], rows[again], grammars.tables
+        )
+        rows[again] = taken
+        bases[again] = new_bases + len(spans)
+        spans = np.concatenate([spans, new_spans])
+        waiting = again[_regex_lines(taken, grammars)]
+    return rows, bases, spans
+
+
+def _matched(
+    data: Array, texts: Array, ends: Array, programs: Array, services: Array, after: Array, tables: Tables
+) -> tuple[Array, Array, Array]:
+    rows = np.empty(texts.size, np.int32)
+    bases = np.empty(texts.size, np.int64)
+    spans = _match(data, texts, ends, programs, services, after, tables, rows, bases)
+    return rows, bases, spans
+
+
+def _regex_lines(rows: Array, grammars: Grammars) -> Array:
+    """The texts whose row is a regular expression that is still to be tried."""
+    return np.flatnonzero((rows >= 0) & (grammars.tables.op_start[rows] < 0))
+
+
+def _by_regex(data: Array, start: int, end: int, number: int, grammars: Grammars) -> list[tuple[int, int]] | None:
+    """The spans of a regular expression's fields; None where it does not match, or cuts a character in two."""
+    row = grammars.rows[number]
+    text = data[start:end].tobytes()
+    skip = text.index(b": ") + 2 if row.has_id else 0
+    found = row.pattern.fullmatch(text, skip) if row.pattern else None
+    if found is None:
+        return None
+    spans = [(start, start + skip - 2)] if row.has_id else []
+    for name in row.fields[len(spans) :]:
+        low, high = found.span(name)
+        if any(0 <= edge < len(text) and text[edge] & 0xC0 == 0x80 for edge in (low, high)):
+            return None
+        spans.append((start + low, start + high) if low >= 0 else (-1, -1))
+    return spans

@@ -1,0 +1,260 @@
+"""A chunk of log to events: every line cut, told the time, matched and counted."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from hoptrace.schemas.errors import HoptraceError
+from hoptrace.schemas.events import EVENTS, KINDS
+from hoptrace.schemas.fleet import Fleet
+from hoptrace.transforms.columns import NONE, Columns, nullable, valid_utf8
+from hoptrace.transforms.cut import Heads, cut_heads, line_ends
+from hoptrace.transforms.grammar import QUIET, REPLIES, Grammars
+from hoptrace.transforms.match import match, unwrap
+from hoptrace.transforms.read import Chunk, Range
+from hoptrace.transforms.stamps import HOUR, conflicts, to_utc
+from hoptrace.transforms.tags import NOT_MAIL, UNKNOWN, Tag, read_tags
+from hoptrace.transforms.unparsed import UNPARSED_PARTIAL, count_templates
+
+Array = np.ndarray[Any, Any]
+
+COVERAGE_PARTIAL = {
+    "host": pl.String(),
+    "hour": pl.Int64(),
+    "lines": pl.Int64(),
+    "bytes": pl.Int64(),
+    "events": pl.Int64(),
+    "quiet": pl.Int64(),
+    "unparsed": pl.Int64(),
+    "first_at": pl.Int64(),
+    "last_at": pl.Int64(),
+    "zone_conflicts": pl.Int64(),
+    "year_conflicts": pl.Int64(),
+}
+DELAYS = ("delay_before", "delay_queue", "delay_connect", "delay_transmit")
+LARGEST = (1 << 31) - 1 - 64
+EVENT, SILENT, STRANGE, ELSEWHERE = range(4)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which lines count: stamped in [starts_at, ends_at); year-less stamps are near near_us. UTC microseconds."""
+
+    starts_at: int
+    ends_at: int
+    near_us: int
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a chunk says.
+
+    `events`: the table of that name. `coverage`, `unparsed`: partial sums of those tables; lines without a stamp stand under
+    hour null. `counts`: lines = events + quiet + unparsed + outside (lines stamped outside the window, not read further).
+    """
+
+    events: pl.DataFrame
+    coverage: pl.DataFrame
+    unparsed: pl.DataFrame
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """One value a line: byte offset in the file, bytes, host (index into hosts), UTC stamp or NONE, tag."""
+
+    offset: Array
+    size: Array
+    host: Array
+    stamp: Array
+    hosts: list[str]
+    tags: list[Tag]
+    tag: Array
+
+
+def parse_chunk(chunk: Chunk, r: Range, grammars: Grammars, fleet: Fleet, window: Window) -> Parsed:
+    """The events, coverage and unparsed lines of a chunk of the file range `r`.
+
+    Bytes that are no valid UTF-8 become `\\xNN`. Raises HoptraceError where the chunk is larger than 2 GiB.
+    """
+    data = valid_utf8(chunk.data)
+    if len(data) > LARGEST:
+        raise HoptraceError(f"{r.path}: {len(data)} bytes at once, at most {LARGEST} can be cut; read smaller chunks")
+    array = np.frombuffer(data, np.uint8)
+    heads = cut_heads(array)
+    lines = _lines(chunk, r, heads, fleet, window, data is not chunk.data, grammars)
+    stamped = lines.stamp != NONE
+    inside = stamped & (lines.stamp >= window.starts_at) & (lines.stamp < window.ends_at)
+    fate = np.where(stamped & ~inside, ELSEWHERE, STRANGE).astype(np.uint8)
+    fate[~stamped & (heads.texts == heads.text_ends)] = SILENT
+    programs = np.array([tag.program for tag in lines.tags], np.int8)[lines.tag]
+    fate[inside & (programs == NOT_MAIL)] = SILENT
+    known = np.flatnonzero(inside & (programs >= 0))
+    services = np.array([tag.services for tag in lines.tags], np.int64)[lines.tag[known]]
+    texts, ends, repeat = unwrap(array, heads.texts[known], heads.text_ends[known])
+    rows, bases, spans = match(array, texts, ends, programs[known], services, grammars)
+    quiet_rows = np.array([row.kind == QUIET for row in grammars.rows] + [False], np.bool_)
+    found = rows >= 0
+    fate[known[found]] = np.where(quiet_rows[rows[found]], SILENT, EVENT)
+    told = np.flatnonzero(found & ~quiet_rows[rows])
+    columns = Columns(data, rows[told], bases[told], spans, grammars.fields, grammars.constants)
+    events = _events(columns, known[told], repeat[told], lines, heads, r, grammars)
+    zone, year = _contradictions(events)
+    coverage = _coverage(lines, fate, known[told], zone, year)
+    unparsed = _unparsed(columns, heads, lines, np.flatnonzero(fate == STRANGE))
+    tally = np.bincount(fate, minlength=4).tolist()
+    counts = dict(zip(("events", "quiet", "unparsed", "outside"), tally))
+    return Parsed(events, coverage, unparsed, {"lines": len(fate), **counts})
+
+
+def _lines(
+    chunk: Chunk, r: Range, heads: Heads, fleet: Fleet, window: Window, rewritten: bool, grammars: Grammars
+) -> _Lines:
+    starts = heads.starts.astype(np.int64)
+    size = np.diff(starts, append=len(chunk.data))
+    if rewritten:
+        feeds = line_ends(np.frombuffer(chunk.data, np.uint8)).astype(np.int64)
+        size = np.diff(feeds, prepend=-1)
+        starts = feeds + 1 - size
+    names = [fleet.host_named(host.decode()) for host in heads.hosts] + [r.folder_host]
+    hosts = sorted(set(names))
+    host = np.array([hosts.index(name) for name in names], np.int32)[heads.host]
+    zones = [fleet.zone_of(name) for name in hosts]
+    zone_names = sorted(set(zones))
+    zone = np.array([zone_names.index(name) for name in zones], np.int32)[host]
+    offset = starts + chunk.offset
+    second = None if r.fold_at is None else offset >= r.fold_at
+    stamp = to_utc(heads.form, heads.stamp, zone, zone_names, window.near_us, second)
+    return _Lines(offset, size, host, stamp, hosts, read_tags(heads.tags, grammars), heads.tag)
+
+
+def _events(
+    columns: Columns, at: Array, repeat: Array, lines: _Lines, heads: Heads, r: Range, grammars: Grammars
+) -> pl.DataFrame:
+    """The frame of events of the lines `at`, whose rows and fields `columns` knows."""
+    tag = pl.Series(lines.tag[at], dtype=pl.Int32)
+    kinds = np.array([KINDS.index(row.kind) if row.kind != QUIET else 0 for row in grammars.rows], np.uint32)
+    pid = heads.pid[at]
+    out = {
+        "stamp": pl.Series(lines.stamp[at]),
+        "host": _taken(lines.hosts, lines.host[at]),
+        "place": pl.Series(lines.offset[at] | r.place),
+        "instance": _taken([tag.instance for tag in lines.tags], tag.to_numpy()),
+        "service": _taken([tag.service for tag in lines.tags], tag.to_numpy()),
+        "pid": nullable(np.where(pid < 0, NONE, pid)),
+        "kind": pl.Series(KINDS, dtype=EVENTS.schema["kind"]).gather(pl.Series(kinds[columns.rows])),
+        "repeat": pl.Series(repeat),
+    }
+    used = np.unique(columns.rows)
+    for name, slots in columns.slots.items():
+        if (slots[used] != -1).any():
+            for column, series in _column(columns, name).items():
+                logged = out.get(column)
+                out[column] = series if logged is None else pl.select(pl.coalesce(series, logged)).to_series()
+    if "status" in out and "reply" in out:
+        out["next_queue_id"] = _next_ids(columns, out, grammars)
+    return pl.DataFrame(
+        [
+            out[name].alias(name) if name in out else pl.Series(name, [None], dtype).new_from_index(0, at.size)
+            for name, dtype in EVENTS.schema.items()
+        ]
+    )
+
+
+def _taken(values: list[Any], at: Array) -> pl.Series:
+    return pl.Series([*values, None], dtype=pl.String).gather(pl.Series(np.where(at < 0, len(values), at), dtype=pl.UInt32))
+
+
+def _column(columns: Columns, name: str) -> dict[str, pl.Series]:
+    """The columns that a field becomes."""
+    if name in ("relay", "client"):
+        logged, address = columns.places(name)
+        return {f"{name}_name": logged, f"{name}_ip": address}
+    if name == "delays":
+        return dict(zip(DELAYS, columns.durations(name, len(DELAYS))))
+    if name.startswith("delay"):
+        return {name: columns.durations(name)[0]}
+    if name == "message_id":
+        return {name: columns.message_ids(name)}
+    if EVENTS.schema[name] == pl.Int64:
+        return {name: columns.integers(name)}
+    return {name: columns.strings(*columns.field(name))}
+
+
+def _next_ids(columns: Columns, out: dict[str, pl.Series], grammars: Grammars) -> pl.Series:
+    """The IDs that rows yield themselves, and those that the replies to sent mail name."""
+    starts, ends = columns.field("next_queue_id")
+    program = grammars.program(REPLIES)
+    sent = ((out["kind"] == "attempt") & (out["status"] == "sent")).fill_null(False).to_numpy()
+    reply_starts, reply_ends = columns.field("reply")
+    at = np.flatnonzero(sent & (reply_starts >= 0) & (starts == -1))
+    if program is not None and at.size:
+        number = np.full(at.size, program, np.int8)
+        service = np.full(at.size, -1, np.int64)
+        rows, bases, spans = match(columns.array, reply_starts[at], reply_ends[at], number, service, grammars)
+        named = np.flatnonzero(rows >= 0)
+        replies = Columns.over(columns, rows[named], bases[named], spans)
+        starts[at[named]], ends[at[named]] = replies.field("next_queue_id")
+    return columns.strings(starts, ends)
+
+
+def _contradictions(events: pl.DataFrame) -> tuple[Array, Array]:
+    begins = (events["kind"] == "arrive").fill_null(False).to_numpy()
+    zone = np.zeros(events.height, np.bool_)
+    year = np.zeros(events.height, np.bool_)
+    at = np.flatnonzero(begins)
+    if at.size:
+        some = events.select("queue_id", "stamp").gather(at)
+        zone[at], year[at] = conflicts(some["queue_id"], some["stamp"])
+    return zone, year
+
+
+def _coverage(lines: _Lines, fate: Array, event_lines: Array, zone: Array, year: Array) -> pl.DataFrame:
+    """Sums by host and hour; runs of lines of one host and hour are added up first."""
+    counted = np.flatnonzero(fate != ELSEWHERE)
+    if not counted.size:
+        return pl.DataFrame(schema=COVERAGE_PARTIAL)
+    marks = np.zeros((2, len(fate)), np.int64)
+    marks[0, event_lines] = zone
+    marks[1, event_lines] = year
+    stamp, host, fate = lines.stamp[counted], lines.host[counted], fate[counted]
+    hour = np.where(stamp == NONE, NONE, stamp // HOUR * HOUR)
+    runs = np.flatnonzero(np.concatenate([[True], (hour[1:] != hour[:-1]) | (host[1:] != host[:-1])]))
+
+    def total(values: Array) -> Array:
+        return np.add.reduceat(values.astype(np.int64), runs)
+
+    frame = pl.DataFrame(
+        {
+            "host": _taken(lines.hosts, host[runs]),
+            "hour": nullable(hour[runs]),
+            "lines": np.diff(runs, append=counted.size).astype(np.int64),
+            "bytes": total(lines.size[counted]),
+            "events": total(fate == EVENT),
+            "quiet": total(fate == SILENT),
+            "unparsed": total(fate == STRANGE),
+            "first_at": nullable(np.minimum.reduceat(stamp, runs)),
+            "last_at": nullable(np.maximum.reduceat(stamp, runs)),
+            "zone_conflicts": total(marks[0, counted]),
+            "year_conflicts": total(marks[1, counted]),
+        },
+        schema=COVERAGE_PARTIAL,
+    )
+    sums = [pl.col(name).sum() for name in frame.columns[2:] if not name.endswith("_at")]
+    ends = [pl.col("first_at").min(), pl.col("last_at").max()]
+    return frame.group_by("host", "hour").agg(*sums, *ends).select(*COVERAGE_PARTIAL).sort("host", "hour")
+
+
+def _unparsed(columns: Columns, heads: Heads, lines: _Lines, at: Array) -> pl.DataFrame:
+    if not at.size:
+        return pl.DataFrame(schema=UNPARSED_PARTIAL)
+    program = _taken([tag.name for tag in lines.tags], lines.tag[at])
+    return count_templates(
+        columns,
+        program,
+        _taken(lines.hosts, lines.host[at]),
+        (heads.texts[at], heads.text_ends[at]),
+        (heads.starts[at], heads.ends[at]),
+    )

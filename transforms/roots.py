@@ -1,0 +1,71 @@
+"""From link candidates to a forest: one parent per hop, and the root of every hop."""
+
+import numpy as np
+import polars as pl
+
+from hoptrace.transforms.links import EVIDENCE_RANK
+
+C = pl.col
+
+
+def choose_parents(candidates: pl.DataFrame) -> pl.DataFrame:
+    """One candidate per child: the strongest evidence, then the nearest in time, then the smallest key."""
+    ranked = candidates.with_columns(
+        _weak=(C("strength") == "likely").cast(pl.UInt8),
+        _rank=C("evidence").replace_strict(EVIDENCE_RANK, default=9, return_dtype=pl.UInt8),
+        _gap=C("gap").abs(),
+    )
+    return (
+        ranked.sort("child", "_weak", "_rank", "_gap", "parent", "kind")
+        .unique("child", keep="first", maintain_order=True)
+        .drop("_weak", "_rank", "_gap")
+    )
+
+
+def find_roots(children: pl.Series, parents: pl.Series) -> pl.DataFrame:
+    """hop, root for every hop in either column (UInt64 keys), and `cut`: true for a link that would close a circle.
+
+    Pointer doubling over dense numbers: each round halves every hop's distance to its root.
+    """
+    keys = np.unique(np.concatenate([children.to_numpy(), parents.to_numpy()]))
+    up = np.arange(keys.size)
+    child = np.searchsorted(keys, children.to_numpy())
+    up[child] = np.searchsorted(keys, parents.to_numpy())
+    cut = np.zeros(keys.size, dtype=bool)
+    while True:
+        jump = up.copy()
+        for _ in range(max(1, int(keys.size).bit_length() + 1)):
+            further = jump[jump]
+            if np.array_equal(further, jump):
+                break
+            jump = further
+        circling = up[jump] != jump
+        if not circling.any():
+            break
+        members = np.unique(jump[circling])
+        cut[members] = True
+        up[members] = members
+    return pl.DataFrame({"hop": keys, "root": keys[jump], "cut": cut}, schema={"hop": pl.UInt64, "root": pl.UInt64, "cut": pl.Boolean})
+
+
+def grow_forest(candidates: pl.DataFrame) -> pl.DataFrame:
+    """One row per linked hop: hop, root, parent, kind, evidence, strength, gap, parent_at, about, about_root, notice.
+
+    Links of kind relay, filter, forward, redirect and requeue continue a trace (parent is set); a notice starts a trace of
+    its own, and `about` names the hop that it was made from (`notice` its kind).
+    """
+    chosen = choose_parents(candidates)
+    is_notice = C("kind").str.ends_with("_notice")
+    going_on, told = chosen.filter(~is_notice), chosen.filter(is_notice)
+    roots = find_roots(going_on["child"], going_on["parent"])
+    cut = roots.filter("cut").select(child="hop")
+    going_on = going_on.join(cut, on="child", how="anti")
+    rows = roots.drop("cut").join(
+        going_on.select("parent", "kind", "evidence", "strength", "gap", "parent_at", hop="child"), on="hop", how="left"
+    )
+    notices = told.select(hop="child", about="parent", notice="kind", notice_strength="strength", told_at="child_at")
+    rows = rows.join(notices, on="hop", how="full", coalesce=True).with_columns(root=pl.coalesce("root", "hop"))
+    about = roots.select(about="hop", about_root="root")
+    return rows.join(about, on="about", how="left").with_columns(
+        about_root=pl.when(C("about").is_not_null()).then(pl.coalesce("about_root", "about"))
+    ).sort("hop")

@@ -1,0 +1,60 @@
+"""Where the time went: the seconds of every stay by stage, adding up to the whole delay."""
+
+import polars as pl
+
+from hoptrace.schemas.deliveries import STAGES
+
+C = pl.col
+
+
+def split_stay(steps: pl.DataFrame) -> pl.DataFrame:
+    """Stage columns in microseconds for the steps of walks, in order of travel.
+
+    `steps` has last, arrived, at, queued, connect_us, transmit_us, waiting_us, held_us, previous_at (null at the entrance)
+    and next_kind (kind of the link onward). A stay counts from where the one before handed over, so that the overlap of two
+    hosts' dialogue counts once, with the giver.
+    """
+    entrance = C("previous_at").is_null()
+    begin = pl.when(entrance).then("arrived").otherwise(pl.max_horizontal("arrived", "previous_at"))
+    steps = steps.with_columns(
+        _span=(C("at") - begin).clip(lower_bound=0),
+        _begin=begin,
+        between_hosts=pl.when(entrance).then(0).otherwise((C("arrived") - C("previous_at")).clip(lower_bound=0)),
+    )
+    left = C("_span")
+    wanted = {
+        "connect": C("connect_us"), "transmit": C("transmit_us"), "held": C("held_us"), "waiting_retry": C("waiting_us") - C("held_us"),
+        "receive": pl.coalesce(C("queued"), C("arrived")) - C("_begin"),
+    }
+    for stage, want in wanted.items():
+        steps = steps.with_columns(pl.min_horizontal(want.fill_null(0).clip(lower_bound=0), left).alias(stage))
+        steps = steps.with_columns(_span=left - C(stage))
+    to_filter = (C("next_kind") == "filter").fill_null(False)
+    return steps.with_columns(
+        in_queue=C("_span"),
+        filter=pl.when(to_filter).then("transmit").otherwise(0),
+        transmit=pl.when(to_filter).then(0).otherwise("transmit"),
+    ).drop("_span", "_begin")
+
+
+def settle_remainder(steps: pl.DataFrame, delay: pl.DataFrame) -> pl.DataFrame:
+    """`steps` whose stages add up to each trace's delay_us (frame last, delay_us): clocks that differ leave a remainder, which
+    goes to the last stay's between_hosts, or into its queue where there is one stay."""
+    total = pl.sum_horizontal(*STAGES)
+    spent = steps.group_by("last").agg(_spent=total.sum())
+    final = C("step") == 0
+    steps = steps.join(spent, on="last", how="left", maintain_order="left").join(delay, on="last", how="left", maintain_order="left")
+    rest = pl.when(final).then(C("delay_us") - C("_spent")).otherwise(0).fill_null(0)
+    alone = C("previous_at").is_null()
+    return steps.with_columns(
+        between_hosts=C("between_hosts") + pl.when(alone).then(0).otherwise(rest),
+        in_queue=C("in_queue") + pl.when(alone).then(rest).otherwise(0),
+    ).drop("_spent", "delay_us")
+
+
+def find_worst(steps: pl.DataFrame) -> pl.DataFrame:
+    """last, worst_host, worst_stage: where most of the delay went; the earlier stay on a tie."""
+    long = steps.unpivot(list(STAGES), index=["last", "step", "host"], variable_name="worst_stage", value_name="us")
+    return long.sort(["last", "us", "step", "worst_stage"], descending=[False, True, True, False]).unique(
+        "last", keep="first", maintain_order=True
+    ).select("last", "worst_stage", worst_host="host")
