@@ -1,4 +1,4 @@
-"""Packaging: the folders pipeline, transforms and schemas are hoptrace.pipeline, hoptrace.transforms and hoptrace.schemas."""
+"""Packaging: the folders pipeline, transforms and schemas become packages of the namespace hoptrace."""
 
 from pathlib import Path
 from runpy import run_path

@@ -19,6 +19,7 @@ from hoptrace.schemas.errors import HoptraceError
 from hoptrace.schemas.fleet import load_fleet
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+OWN_FLAGS = ("--logs", "--store", "--day", "--until", "--fleet", "--cold-start", "--day-start", "--shards", "--json")
 
 
 class UsageError(Exception):
@@ -86,7 +87,7 @@ def _sample(flags: argparse.Namespace, _: list[str]) -> None:
 
 
 def _run(options: NightlyOptions) -> object:
-    from hoptrace.pipeline.nightly import run_nightly  # noqa: PLC0415 (Beam takes a second to import)
+    from hoptrace.pipeline.nightly import run_nightly
 
     Store(options.store).prepare()
     try:
@@ -168,12 +169,12 @@ def _zone(flags: argparse.Namespace, store: Store) -> tzinfo:
 def _days(flags: argparse.Namespace, store: Store) -> list[str] | None:
     if flags.day is None:
         return None
-    days, known = [day.isoformat() for day in flags.day], [night["day"] for night in store.days()]
-    absent = [day for day in days if day not in known]
-    if absent:
-        raise HoptraceError(
-            f"--day {absent[0]}: {store.root.url} has no such night; it has {' '.join(known) or 'none'}"
-        )
+    days = [day.isoformat() for day in flags.day]
+    known = [night["day"] for night in store.days()]
+    for day in days:
+        if day not in known:
+            has = f"it has {known[0]} to {known[-1]}" if known else "it has none yet"
+            raise HoptraceError(f"--day {day}: {store.root.url} has no such night; {has}")
     return days
 
 
@@ -184,23 +185,12 @@ def _require_beam_flags(others: Sequence[str]) -> None:
         raise UsageError(f"unknown: {others[0]}; see: hoptrace nightly --help")
     if not given:
         return
-    from apache_beam.options.pipeline_options import PipelineOptions  # noqa: PLC0415 (Beam takes a second to import)
+    from apache_beam.options.pipeline_options import PipelineOptions
 
     known = beam_flags(PipelineOptions)
     for flag in given:
         if flag not in known:
-            ours = [
-                "--logs",
-                "--store",
-                "--day",
-                "--until",
-                "--fleet",
-                "--cold-start",
-                "--day-start",
-                "--shards",
-                "--json",
-            ]
-            near = get_close_matches(flag, [*ours, *known], 1)
+            near = get_close_matches(flag, [*OWN_FLAGS, *known], 1)
             hint = f"; did you mean {near[0]}?" if near else "; see: hoptrace nightly --help"
             raise UsageError(f"{flag} is neither a flag of hoptrace nor of Beam{hint}")
 

@@ -8,7 +8,7 @@ import polars as pl
 from rich.console import RenderableType
 
 from hoptrace.pipeline import printing
-from hoptrace.pipeline.printing import moment, number
+from hoptrace.pipeline.printing import counted, moment, number
 from hoptrace.pipeline.store import Store
 
 COUNTS = ("lines", "bytes", "events", "quiet", "unparsed", "zone_conflicts", "year_conflicts")
@@ -65,14 +65,15 @@ def coverage_json(store: Store, days: Sequence[str] | None) -> dict[str, Any]:
 def coverage_page(store: Store, days: Sequence[str] | None, zone: tzinfo) -> list[RenderableType]:
     """What `hoptrace coverage` prints, times in `zone`."""
     totals = host_totals(store, days)
-    heads = ["host", ">lines", ">MB", ">events", ">quiet", ">unparsed", "first line", "last line", "remarks"]
+    heads = ["host", ">lines", ">MB", ">events", ">quiet", ">unparsed", "first line", "last line"]
     rows = [
         [row["host"], number(row["lines"]), f"{(row['bytes'] or 0) / 1e6:,.1f}",
          *(number(row[name]) for name in ("events", "quiet", "unparsed")),
-         moment(row["first_at"], zone, seconds=False), moment(row["last_at"], zone, seconds=False), _remarks(row)]
+         moment(row["first_at"], zone, seconds=False), moment(row["last_at"], zone, seconds=False)]
         for row in totals.iter_rows(named=True)
     ]  # fmt: skip
-    page: list[RenderableType] = [printing.title(f"Logs read ({zone})"), printing.table(heads, rows, wide=["remarks"])]
+    page: list[RenderableType] = [printing.title(f"Logs read ({zone})"), printing.table(heads, rows)]
+    page += [printing.line(f"{row['host']}: {said}") for row in totals.to_dicts() if (said := _remarks(row))]
     return page + holes_page(store, days, zone) + unparsed_page(store, days, 50) + errors_page(store, days, 50)
 
 
@@ -98,8 +99,8 @@ def unparsed_page(store: Store, days: Sequence[str] | None, limit: int) -> list[
     rows = [
         [number(row["lines"]), row["program"], _cut(row["template"])] for row in found.head(limit).iter_rows(named=True)
     ]
-    total = number(int(found["lines"].sum()))
-    heading = printing.title(f"Not understood: {total} lines of {number(found.height)} templates")
+    total = counted(int(found["lines"].sum()), "line")
+    heading = printing.title(f"Not understood: {total} of {counted(found.height, 'template')}")
     return [heading, printing.table([">lines", "program", "template"], rows, wide=["template"]), *_more(found, limit)]
 
 
@@ -122,7 +123,7 @@ def _remarks(row: dict[str, Any]) -> str:
         (row["hours_with_hole"], f"holes in {row['hours_with_hole']} h"),
         (row["zone_conflicts"], f"{number(row['zone_conflicts'])} lines prove another zone"),
         (row["year_conflicts"], f"{number(row['year_conflicts'])} lines prove another year"),
-        (row["skew_s"], f"clock off by {row['skew_s'] or 0:.2f} s"),
+        (row["skew_s"], f"hand-overs seem to arrive {-(row['skew_s'] or 0):.2f} s early: its clock"),
     ]
     return ", ".join(text for when, text in said if when)
 

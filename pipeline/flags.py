@@ -6,7 +6,7 @@ from datetime import date, time, timedelta
 
 from hoptrace.pipeline.stats import DIMENSIONS, METRICS, POPULATIONS, QUANTILES
 from hoptrace.pipeline.version import VERSION
-from hoptrace.schemas.fleet import read_duration
+from hoptrace.schemas.fleet import read_age
 
 STORE_HELP = "the store: a local folder or gs://bucket/prefix"
 FLEET_HELP = "fleet.toml: names, time zones and settings of the hosts; times are shown in its zone"
@@ -68,7 +68,7 @@ def _nightly(commands: "argparse._SubParsersAction[Parser]") -> None:
         "--shards",
         type=positive,
         metavar="N",
-        help="into how many pieces messages are dealt; changes no row, only memory",
+        help="into how many pieces messages are dealt; changes memory, no row",
     )
 
 
@@ -83,9 +83,7 @@ def _find(commands: "argparse._SubParsersAction[Parser]") -> None:
         "All that is given must fit. At least one of --from, --to, --at, --message-id, --queue-id, --ip is needed.",
     )  # fmt: skip
     parser.add_argument("--store", required=True, help=STORE_HELP)
-    parser.add_argument(
-        "--from", dest="sender", metavar="A", help="part of the sender's address; '<>' is the null sender"
-    )
+    parser.add_argument("--from", dest="sender", metavar="A", help="part of the sender's address; '<>': null sender")
     parser.add_argument("--to", dest="recipient", metavar="B", help="part of the recipient's address")
     parser.add_argument("--at", metavar="'YYYY-MM-DD HH:MM'", help="when it was on its way, in the fleet's zone")
     parser.add_argument("--within", type=length, default="12h", metavar="TIME", help="around --at (default 12h)")
@@ -101,10 +99,14 @@ def _stats(commands: "argparse._SubParsersAction[Parser]") -> None:
     parser = _command(commands, "stats", "Shows delays and counts per route, host, domain, stage or cause.")
     parser.add_argument("--store", required=True, help=STORE_HELP)
     parser.add_argument(
-        "--dimension", choices=DIMENSIONS, default="route", help="what to show a row for (default route)"
+        "--dimension",
+        choices=DIMENSIONS,
+        default="route",
+        metavar="D",
+        help=f"what to have rows for: {', '.join(DIMENSIONS)} (default route)",
     )
     parser.add_argument(
-        "--metric", choices=METRICS, default="end_to_end",
+        "--metric", choices=METRICS, metavar="M", default="end_to_end",
         help="end_to_end: of what was delivered; dwell: in one queue; open_age: of what is still there",
     )  # fmt: skip
     parser.add_argument("--population", choices=POPULATIONS, default="mail", help="mail (default) or notices")
@@ -117,9 +119,7 @@ def _stats(commands: "argparse._SubParsersAction[Parser]") -> None:
 
 
 def _coverage(commands: "argparse._SubParsersAction[Parser]") -> None:
-    parser = _command(
-        commands, "coverage", "Shows which logs were read, where they have holes, and what was not understood."
-    )
+    parser = _command(commands, "coverage", "Shows which logs were read, their holes, and what was not understood.")
     parser.add_argument("--store", required=True, help=STORE_HELP)
     parser.add_argument("--day", type=day, action="append", help="only this day; may be repeated (default: all)")
     parser.add_argument("--fleet", metavar="FILE", help=FLEET_HELP)
@@ -151,7 +151,7 @@ def clock(text: str) -> time:
 def length(text: str) -> timedelta:
     """A duration of a flag: 30m, 12h, 2d."""
     try:
-        return timedelta(microseconds=read_duration(text))
+        return timedelta(microseconds=read_age(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration; write 30m, 12h or 2d") from error
 

@@ -33,7 +33,7 @@ Out = TypeVar("Out")
 
 @dataclass(frozen=True)
 class LogFile:
-    """A log file as its head shows it: the host and zone of its first stamp, that stamp in UTC µs (None: it has none)."""
+    """A log file as its head shows it: host and zone of its first stamp, that stamp in UTC µs (None: has none)."""
 
     stored: StoredFile
     host: str
@@ -45,7 +45,7 @@ class LogFile:
 
     @property
     def chain(self) -> tuple[str, str]:
-        """What it shares with the files that it was rotated into: host, and path without number, date or compression."""
+        """What the files of one rotation share: host, and path without number, date or compression."""
         path = PurePosixPath(self.stored.path)
         return self.host, str(path.parent / ROTATED.sub("", PACKED.sub("", path.name)))
 
@@ -91,7 +91,7 @@ def look_at(stored: StoredFile, fleet: Fleet, near_us: int) -> LogFile:
     head, compressed = read_head(stored.path, HEAD_BYTES)
     head = head[: head.rfind(b"\n") + 1] or head + b"\n"
     folder_host = fleet.host_at(stored.path) or fleet.host_named(PurePosixPath(stored.path).parent.name)
-    heads = cut_heads(np.frombuffer(head, np.uint8))
+    heads = cut_heads(head)
     stamped = np.flatnonzero(heads.form)
     line = int(stamped[0]) if stamped.size else None
     named = heads.hosts[heads.host[line]] if line is not None and heads.host[line] >= 0 else None
@@ -117,7 +117,7 @@ def needed_files(files: Iterable[LogFile], starts_at_us: int, ends_at_us: int) -
 
 
 def fold_of(file: LogFile, fleet: Fleet, starts_at_us: int, ends_at_us: int) -> int | None:
-    """Where in the text of `file` the second pass of a doubled hour within [starts_at_us, ends_at_us) begins, or None."""
+    """Where in its text `file` has the second pass of a doubled hour in [starts_at_us, ends_at_us); None: nowhere."""
     if not file.zoneless:
         return None
     (part,) = split_file(replace(file, compressed=True), None, 1)

@@ -31,6 +31,8 @@ def title(text: str) -> Text:
 
 def line(*words: object, indent: int = 0, style: str = "") -> RenderableType:
     """A line of words, wrapped with its indent kept."""
+    if not indent:
+        return Text(" ".join(clean(word) for word in words), style=style, overflow="fold")
     grid = Table.grid(padding=0)
     grid.add_column(width=indent)
     grid.add_column(overflow="fold")
@@ -65,7 +67,8 @@ def show(items: Iterable[RenderableType]) -> None:
     if sys.stdout.isatty():
         _print(Console(width=min(WIDTH, Console().width)), items)
     else:
-        sys.stdout.write(render(items))
+        text = render(items)
+        sys.stdout.write(text if "utf" in (sys.stdout.encoding or "").lower() else text.replace("\u2500", "-"))
 
 
 def _print(console: Console, items: Iterable[RenderableType]) -> None:
@@ -89,6 +92,11 @@ def _plain(value: Any) -> Any:
 def number(value: int | None) -> str:
     """1234567 as 1,234,567."""
     return "" if value is None else f"{value:,}"
+
+
+def counted(value: int, noun: str) -> str:
+    """1 message; 1,234 messages."""
+    return f"{number(value)} {noun}" if value == 1 else f"{number(value)} {noun}s"
 
 
 def span(seconds: float | None) -> str:

@@ -48,9 +48,7 @@ def run_sample(store: str, run: Callable[[NightlyOptions], object]) -> NightlyOp
             final.rename(old)
         fresh.rename(final)
     except OSError as error:
-        raise HoptraceError(
-            f"{final}: cannot write the sample's store here ({error.strerror}); give --store"
-        ) from error
+        raise HoptraceError(f"{final}: cannot write here ({error.strerror}); give --store another place") from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

@@ -62,7 +62,5 @@ def status_page(store: Store) -> list[RenderableType]:
     page: list[RenderableType] = [printing.table(heads, cells)]
     bad = [row["day"] for row in rows if row["state"] != "ok"]
     if bad:
-        page.append(
-            printing.line(f"Run again from {bad[0]}: a night is stale when one before it changed or is missing.")
-        )
+        page.append(printing.line(f"Run again from {bad[0]} on: stale nights began from a state that is no more."))
     return page

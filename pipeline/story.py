@@ -58,7 +58,7 @@ def outcome_sentence(row: Row, zone: tzinfo) -> str:
     said = _ending(row)
     when = moment(row["resolved_at"], zone)
     known = {
-        "delivered": lambda: f"Delivered {_place(row)} at {when}{_after(row)}.",
+        "delivered": lambda: f"Delivered{_place(row)} at {when}{_after(row)}.",
         "bounced": lambda: f"Refused for good after we had accepted it, at {when}{_after(row)}{said}",
         "returned": lambda: f"Given up at {when}{_after(row)}, and returned to the sender{said}",
         "rejected": lambda: f"Refused at our door at {when}, never accepted{said}",
@@ -80,18 +80,18 @@ def outcome_sentence(row: Row, zone: tzinfo) -> str:
 def _ending(row: Row) -> str:
     """How a sentence ends: with the reply and its cause where they are known."""
     reply = _short(row["reply"])
-    cause = f" ({row['cause']})" if row["cause"] else ""
+    cause = f" ({row['cause'].replace('_', ' ')})" if row["cause"] else ""
     return f"{cause}: {reply}" if reply else f"{cause}."
 
 
 def _place(row: Row) -> str:
     if row["place"] == "mailbox":
-        return f"to the mailbox, folder {row['folder']}," if row["folder"] else "to the mailbox"
+        return f" to the mailbox, folder {row['folder']}," if row["folder"] else " to the mailbox"
     hops = row["hops"] or []
     relay = hops[-1]["relay"] if hops else None
     if row["place"] == "outside":
-        return f"to {relay}, outside our fleet," if relay else "to a server outside our fleet"
-    return "to a program" if row["place"] == "program" else ""
+        return f" to {relay}, outside our fleet," if relay else " to a server outside our fleet"
+    return " to a program" if row["place"] == "program" else ""
 
 
 def _after(row: Row) -> str:
@@ -159,12 +159,14 @@ def _stay(row: Row, hop: Row, after: Row | None, zone: tzinfo) -> list[str]:
     waits = [f"{span(spent[s])} {STAGE_WORDS[s]}" for s in STAGES if (spent.get(s) or 0) >= 0.0005]
     if waits:
         lines.append("spent " + ", ".join(waits))
-    tries = f" after {number(hop['attempts'])} tries" if (hop["attempts"] or 0) > 1 else ""
-    to = f" to {hop['relay']}" if hop["relay"] else ""
-    if hop["handed_over_at"]:
-        lines.append(f"handed over {_exact(hop['handed_over_at'], zone)}{to}{tries}")
-    elif to or tries:
-        lines.append(f"tried{to}{tries}")
+    tries, relay, left = hop["attempts"] or 0, hop["relay"], hop["handed_over_at"]
+    if left and after is None and row["place"] == "mailbox" and not relay:
+        lines.append(f"saved {_exact(left, zone)}")
+    elif left:
+        to, at_try = f" to {relay}" if relay else "", f" at try {number(tries)}" if tries > 1 else ""
+        lines.append(f"handed over {_exact(left, zone)}{to}{at_try}")
+    elif tries:
+        lines.append(f"tried {printing.counted(tries, 'time')}" + (f", last at {relay}" if relay else ""))
     if hop["reply"]:
         lines.append(f"reply: {_short(hop['reply'])}")
     if after is not None:

@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from hoptrace.pipeline import printing
 from hoptrace.pipeline.coverage import errors_page, file_errors, holes, holes_page, unparsed, unparsed_page
 from hoptrace.pipeline.find import Row
-from hoptrace.pipeline.printing import clean, moment, number, span
+from hoptrace.pipeline.printing import clean, counted, moment, number, span
 from hoptrace.pipeline.stats import quantiles
 from hoptrace.pipeline.store import Store
 from hoptrace.pipeline.story import STAGE_WORDS
@@ -55,15 +55,13 @@ def summary_page(store: Store, days: Sequence[str], zone: tzinfo) -> list[Render
     page: list[RenderableType] = [printing.title(f"Mail of {span_of_days}")]
     page.append(
         printing.line(
-            f"{number(told['messages'])} messages for {number(told['recipients'])} recipients, and "
-            f"{number(told['notices'])} notices, from {number(told['lines'])} log lines"
+            f"{counted(told['messages'], 'message')} for {counted(told['recipients'], 'recipient')}, and "
+            f"{counted(told['notices'], 'notice')}, from {counted(told['lines'], 'log line')}"
         )
     )
     page += _outcomes_page(told["outcomes"])
     if told["warnings_missing"]:
-        page.append(
-            printing.line(f"A delay warning was due and not made for {number(told['warnings_missing'])} recipients")
-        )
+        page.append(printing.line(f"Delay warnings due but never made: {number(told['warnings_missing'])}"))
     page += _slowest_page(told["slowest"], zone)
     page += _routes_page(told["routes"])
     page += unparsed_page(store, days, 5) + errors_page(store, days, 5) + holes_page(store, days, zone, 5)

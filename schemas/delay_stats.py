@@ -12,7 +12,7 @@ DELAY_STATS = Table(
     "delay_stats",
     {
         "hour": (TIME, "UTC hour of settled_at; for per-hop rows of the hand-over"),
-        "dimension": (TEXT, "fleet, entry_host, host, route, recipient_domain, sender_domain, next_hop, stage, cause"),
+        "dimension": (TEXT, "fleet, entry_host, host, route (path, a>b>c), hop (a>b), recipient_domain, sender_domain, next_hop, stage, cause"),
         "value": (TEXT, "the dimension's value; 'all' for fleet"),
         "population": (TEXT, "mail or notices"),
         "metric": (TEXT, "end_to_end, dwell or open_age"),

@@ -23,7 +23,7 @@ DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(us|ms|s|m|h|d|w)")
 
 @dataclass(frozen=True)
 class Host:
-    """One host of the fleet: its one name, how others call it, its time zone, clock and queue settings (None: unknown)."""
+    """One host of the fleet: its one name, how others call it, its zone, clock and queue settings (None: unknown)."""
 
     name: str
     timezone: str | None = None

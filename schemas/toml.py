@@ -29,7 +29,7 @@ def read_toml(source: str | Path | bytes) -> dict[str, Any]:
 
 
 def parse_toml(content: bytes, name: str) -> dict[str, Any]:
-    """The tables of the TOML text `content`; `name` is what errors call it. Raises HoptraceError where it is not TOML."""
+    """The tables of the text `content`; `name` is what errors call it. Raises HoptraceError where it is not TOML."""
     try:
         return tomllib.loads(content.decode("utf-8"))
     except UnicodeDecodeError as error:

@@ -68,7 +68,9 @@ class Grammar:
             if row.services and service is not None and service not in row.services:
                 continue
             found = row.pattern.fullmatch(text)
-            if found:
+            if found and row.kind == "quiet":
+                yield row, {}
+            elif found:
                 yield row, columns({k: v for k, v in found.groupdict().items() if v is not None} | dict(row.constants))
 
     def read(self, service: str | None, text: str) -> tuple[Row, dict[str, Any]] | None:
@@ -83,7 +85,7 @@ def load(program: str) -> Grammar:
     rows = tuple(
         Row(
             n,
-            row["kind"],
+            row.get("kind", "attempt"),
             tuple(row.get("services", ())),
             regex.compile(_pattern(row, queue_id), regex.DOTALL | regex.VERSION1),
             row.get("set", {}),

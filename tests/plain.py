@@ -5,14 +5,15 @@ from collections.abc import Mapping
 import polars as pl
 
 from hoptrace.schemas.fleet import Fleet
-from hoptrace.transforms import assemble, deliver, doors, links, roots, sessions
-from hoptrace.transforms.deliver import Night
+from hoptrace.transforms import assemble, doors, links, roots, sessions
 from hoptrace.transforms.hash import hash_columns
+from hoptrace.transforms.plan import Night
+from hoptrace.transforms.publishable import NightTables, tell_night
 
 C = pl.col
 
 
-def run_plain(events: pl.DataFrame, fleet: Fleet, night: Night, read_until: Mapping[str, int]) -> dict[str, pl.DataFrame]:
+def run_plain(events: pl.DataFrame, fleet: Fleet, night: Night, read_until: Mapping[str, int]) -> NightTables:
     """Tables of a night from its events (EVENTS columns)."""
     hosts = frozenset(read_until)
     nameless = events.filter(C("queue_id").is_null() & C("kind").is_in(["door", "lost"]))
@@ -28,7 +29,11 @@ def run_plain(events: pl.DataFrame, fleet: Fleet, night: Night, read_until: Mapp
         links.link_by_message_id(links.offer_by_message_id(stays.hops, stays.recipients), links.seek_by_message_id(stays.hops, stays.recipients)),
     ])
     forest = roots.grow_forest(candidates)
-    firsts, never = doors.match_series(doors.outside(tries, fleet, hosts), doors.accepted(stays.hops, stays.recipients))
-    traces = deliver.write_traces(stays.hops.join(forest, on="hop", how="left"), stays.recipients, stays.notices, firsts, fleet, night, read_until)
-    rows = pl.concat([traces.deliveries, doors.write_refusals(never, night.ends_at)], how="diagonal_relaxed")
-    return {"rows": rows, "hops": stays.hops, "recipients": stays.recipients, "candidates": candidates, "forest": forest}
+    series = doors.match_series(
+        doors.name_client(doors.outside(tries, fleet, hosts)), doors.name_client(doors.accepted(stays.hops, stays.recipients)), night.ends_at
+    )
+    placed = {"hops": roots.place_hops(stays.hops, forest), "notices": stays.notices, "firsts": series.firsts,
+              "refusals": doors.write_refusals(series.never, night.ends_at)}
+    components = placed["hops"].select("hop", "component")
+    placed["recipients"] = stays.recipients.join(components, on="hop", how="left", maintain_order="left")
+    return tell_night(placed, fleet, night, dict(read_until))

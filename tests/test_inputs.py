@@ -55,18 +55,14 @@ def test_only_the_files_that_a_day_needs_are_read(logs: Path) -> None:
     assert names(plan(logs / "*" / "*"), logs) == needed
     assert names(plan(logs / "**"), logs) == needed
     assert names(plan(logs / "mx02", logs / "*", logs / "mx02" / "mail.log-20260101.gz"), logs) == needed
-    assert names(plan(logs / "mx01", day=(2025, 12, 29)), logs) == [
-        "mx01/dovecot.log",
-        "mx01/mail.log.2.gz",
-        "mx01/mail.log.3.gz",
-    ][:1] + ["mx01/mail.log.3.gz"]
+    assert names(plan(logs / "mx01", day=(2025, 12, 29)), logs) == ["mx01/dovecot.log", "mx01/mail.log.3.gz"]
 
 
 def test_ranges_tell_place_host_and_ends(logs: Path) -> None:
     by_name = {os.path.relpath(r.path, logs): r for r in plan(logs)}
     log = by_name["mx01/mail.log"]
     minutes = (us(2026, 1, 1, 5, 25) - us(2000, 1, 1)) // 60_000_000
-    assert log == Range(str(logs / "mx01/mail.log"), 0, 42, 42, minutes << PLACE_SHIFT, "mx01", first=True, last=True)
+    assert log == Range(str(logs / "mx01/mail.log"), 0, 40, 40, minutes << PLACE_SHIFT, "mx01", first=True, last=True)
     assert by_name["mx02/mail.log-20260101.gz"].end is None
 
 

@@ -5,6 +5,7 @@ import gzip
 import lzma
 import zlib
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def whole(path: Path, *, plain: bool = False) -> Range:
 def ranges(path: Path, cuts: list[int]) -> list[Range]:
     size = path.stat().st_size
     bounds = [0, *sorted(cut for cut in cuts if 0 < cut < size), size]
-    return [Range(str(path), a, b, size, 0, "mx01", a == 0, b == size) for a, b in zip(bounds, bounds[1:])]
+    return [Range(str(path), a, b, size, 0, "mx01", a == 0, b == size) for a, b in pairwise(bounds)]
 
 
 def read_all(r: Range, chunk_bytes: int = 1 << 16) -> tuple[list[Chunk], FileReport]:

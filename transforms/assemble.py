@@ -207,7 +207,7 @@ def fold_store(events: pl.DataFrame) -> pl.DataFrame:
         "hop_no",
         recipient=pl.coalesce("who", "user"),
         original_recipient=C("user"),
-        status=C("action").replace({"failed": "deferred"}),
+        status="action",
         reply="reply", folder="folder", at="stamp", try_start="stamp", first_end="stamp", attempts=pl.lit(1, pl.Int64),
     ).unique(["hop_no", "recipient", "status"], keep="last", maintain_order=True)
 
@@ -247,9 +247,11 @@ def part_strangers(events: pl.DataFrame, hops: pl.DataFrame) -> tuple[pl.DataFra
 def assemble_hops(events: pl.DataFrame, fleet: Fleet, hosts: frozenset[str]) -> Stays:
     """Fold a shard's events (EVENTS columns and `key`, the hash of host and queue_id) to hops, recipients and notices.
 
-    `hosts` are those with a log; with `fleet` they tell which clients and relays are hosts of ours.
+    A store that could not keep a message refused it: that try stands in the log of the host that made it. `hosts` are those
+    with a log; with `fleet` they tell which clients and relays are hosts of ours.
     """
-    numbered = number_hops(events)
+    refused_by_store = (C("kind") == "store") & (C("action") == "failed")
+    numbered = number_hops(events.filter(~refused_by_store.fill_null(False)))
     hops = fold_hops(numbered)
     numbered, doors = part_strangers(numbered, hops)
     recipients = fold_recipients(numbered, hops)

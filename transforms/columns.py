@@ -1,6 +1,6 @@
 """Columns out of spans: strings as Arrow views into the chunk's own bytes, numbers and durations as integers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,21 @@ NONE = np.iinfo(np.int64).min
 
 
 @compiled
-def escape_size(data: Any) -> int:
-    """How many bytes of `data` are not part of valid UTF-8."""
+def escape_size(data: Any, words: Any) -> int:
+    """How many bytes of `data` are not part of valid UTF-8; `words`: the same bytes, eight in each."""
     bad = 0
     i = 0
     size = data.size
+    whole = words.size * 8
     while i < size:
+        if i & 7 == 0:
+            while i < whole and not words[i >> 3] & np.uint64(0x8080808080808080):
+                i += 8
+            if i >= size:
+                break
+        if data[i] < 0x80:
+            i += 1
+            continue
         width = _character(data, i, size)
         if width:
             i += width
@@ -79,7 +88,7 @@ def valid_utf8(data: bytes) -> bytes:
     if data.isascii():
         return data
     array = np.frombuffer(data, np.uint8)
-    bad = escape_size(array)
+    bad = escape_size(array, np.frombuffer(data, np.uint64, array.size // 8))
     if not bad:
         return data
     out = np.empty(array.size + 3 * bad, np.uint8)
@@ -258,7 +267,7 @@ class Columns:
     """The columns of lines whose rows and field spans are known, over the chunk's bytes."""
 
     def __init__(
-        self, data: bytes, rows: Array, bases: Array, spans: Array, slots: dict[str, Array], constants: Sequence[str | int]
+        self, data: bytes, rows: Array, bases: Array, spans: Array, slots: Mapping[str, Array], constants: Sequence[str | int]
     ) -> None:
         self.data, self.array = pa.py_buffer(data), np.frombuffer(data, np.uint8)
         self.rows, self.bases, self.spans, self.slots = rows, bases, spans, slots
@@ -291,7 +300,7 @@ class Columns:
         valid = np.empty(starts.size, np.bool_)
         _views(self.array, starts, ends, self.constants, views, valid)
         bits = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little").tobytes())
-        buffers = [bits, pa.py_buffer(views), self.data, self.pool]
+        buffers = [bits, pa.py_buffer(views.data), self.data, self.pool]
         series = pl.from_arrow(pa.Array.from_buffers(pa.string_view(), starts.size, buffers))
         assert isinstance(series, pl.Series)
         return series
@@ -334,6 +343,14 @@ def _constant_view(value: bytes, at: int) -> tuple[Array, int]:
         raw[4:8] = np.frombuffer(value[:4], np.uint8)
         raw[8:16] = np.frombuffer(np.array([1, at], np.int32).tobytes(), np.uint8)
     return raw.view(np.int32), at + len(value)
+
+
+def strings_over(data: bytes, offsets: Array) -> pl.Series:
+    """Strings that follow each other in `data`, string n at bytes offsets[n] to offsets[n + 1] (int64)."""
+    array = pa.Array.from_buffers(pa.large_string(), offsets.size - 1, [None, pa.py_buffer(offsets.data), pa.py_buffer(data)])
+    series = pl.from_arrow(array)
+    assert isinstance(series, pl.Series)
+    return series
 
 
 def nullable(values: Array) -> pl.Series:

@@ -36,7 +36,7 @@ class Decompressor(Protocol):
 
 
 class SkippableFrame:
-    """A Zstandard frame that holds no text, as pzstd writes (RFC 8878, 3.1.2): 4 bytes magic, 4 bytes length, content."""
+    """A Zstandard frame that holds no text, as pzstd writes (RFC 8878, 3.1.2): magic, 4 bytes length, content."""
 
     def __init__(self) -> None:
         self._header = b""

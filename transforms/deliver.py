@@ -9,21 +9,14 @@ from hoptrace.schemas.deliveries import STAGES
 from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.hexes import hex_of
+from hoptrace.transforms.plan import Night
 from hoptrace.transforms.outcomes import judge_outcomes
 from hoptrace.transforms.stages import find_worst, settle_remainder, split_stay
 from hoptrace.transforms.traces import trace_recipients
 
 C = pl.col
+FIRSTS: dict[str, pl.DataType | type[pl.DataType]] = {"hop": pl.UInt64, "asked": pl.String, "first_attempt_at": pl.Int64}
 NOTICE_SLACK_US = 5_000_000
-
-
-@dataclass(frozen=True)
-class Night:
-    """The night's bounds in UTC microseconds; a row is published where its settled_at lies in [starts_at, ends_at)."""
-
-    starts_at: int
-    ends_at: int
-    cold_start: bool = False
 
 
 def name_trace(hops: pl.DataFrame) -> pl.Series:
@@ -69,6 +62,7 @@ def list_stays(steps: pl.DataFrame) -> pl.DataFrame:
         warning_known=C("delay_warning").is_not_null().any(),
         return_due=(overdue >= C("queue_lifetime")).any(),
         return_known=C("queue_lifetime").is_not_null().any(),
+        **{f"us_{stage}": C(stage).sum() for stage in STAGES},
     )
 
 
@@ -100,7 +94,7 @@ def merge_copies(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def write_deliveries(
-    hops: pl.DataFrame, recipients: pl.DataFrame, told: pl.DataFrame, firsts: pl.DataFrame, fleet: Fleet, night: Night,
+    hops: pl.DataFrame, recipients: pl.DataFrame, told: pl.DataFrame, firsts: pl.DataFrame, night: Night
 ) -> pl.DataFrame:
     """One row per recipient's fate, settled or not (settled_at null), columns of DELIVERIES as integers of microseconds.
 
@@ -113,13 +107,13 @@ def write_deliveries(
         "last", root_hop="hop", entry_recipient="recipient", entry_original="original_recipient"
     )
     last = walks.filter(C("step") == 0).select("last", "row")
-    facts = last.join(rows, on="row", how="left", maintain_order="left").join(
+    facts = last.join(rows.drop("attempts", "unsure"), on="row", how="left", maintain_order="left").join(
         hops.select("hop", "held_from", "deleted_at", "aborted_at", "refused_at", "left", "last_seen", "queued", "arrived"),
         on="hop", how="left", maintain_order="left",
     )
     facts = judge_outcomes(facts, night.ends_at)
     roots = hops.filter(C("parent").is_null()).select(
-        "message_id", "sender", "client_name", "client_ip", "sasl_user", "size", "partial", "about_trace",
+        "message_id", "sender", "client_name", "client_ip", "sasl_user", "size", "partial", "about_trace", "component",
         root_hop="hop", trace_id="trace_id", entry_host="host", submitted="arrived",
     )
     out = facts.join(entrance, on="last", how="left", maintain_order="left").join(
@@ -137,7 +131,6 @@ def write_deliveries(
         .with_columns(asked_first=pl.coalesce("entry_original", "entry_recipient"))
         .join(firsts, left_on=["root_hop", "asked_first"], right_on=["hop", "asked"], how="left", maintain_order="left")
     )
-    late, overdue = fleet.warn_after_us, fleet.return_after_us
     unread = C("outcome") == "unknown"
     out = out.select(
         "last", "trace_id",
@@ -148,8 +141,6 @@ def write_deliveries(
         first_attempt_at=pl.coalesce("first_attempt_at", pl.when(C("submitted_at").is_null()).then("resolved")),
         resolved_at="resolved", settled_at="settled", outcome="outcome", place="place", folder="folder",
         delay_s=C("delay_us") / 1e6,
-        delay_class=pl.when(C("delay_us") < late).then(pl.lit("on_time")).when(C("delay_us") < overdue).then(pl.lit("late"))
-        .when(C("delay_us").is_not_null()).then(pl.lit("overdue")),
         warned_at="warned",
         warning_due=pl.when("warning_known").then(C("warning_due").fill_null(False) & (C("sender") != "")),
         returned_at="returned",
@@ -163,7 +154,8 @@ def write_deliveries(
             pl.when(C("after_data").fill_null(False)).then(pl.lit("recipients_incomplete")),
             pl.when(pl.lit(night.cold_start) & C("partial")).then(pl.lit("cold_start")),
         ).list.drop_nulls(),
-        root_hop="root_hop", hop="hop",
+        component="component",
+        **{f"us_{stage}": f"us_{stage}" for stage in STAGES},
     )
     return merge_copies(out)
 
@@ -188,14 +180,13 @@ def know_queues(hops: pl.DataFrame, fleet: Fleet) -> pl.DataFrame:
 
 
 def write_traces(
-    hops: pl.DataFrame, recipients: pl.DataFrame, notices: pl.DataFrame, firsts: pl.DataFrame,
-    fleet: Fleet, night: Night, read_until: Mapping[str, int],
+    placed: Mapping[str, pl.DataFrame], fleet: Fleet, night: Night, read_until: Mapping[str, int]
 ) -> Traces:
-    """Rows of whole traces from their hops (with the forest's columns), recipients, notices and door tries.
+    """Rows of whole traces from their hops (with the forest's columns), recipients and door tries.
 
-    read_until: host -> µs up to which its log is whole.
+    placed: frames hops, recipients, firsts. read_until: host -> µs up to which its log is whole.
     """
-    hops = know_queues(hops, fleet).with_columns(root=pl.coalesce("root", "hop"))
+    hops = know_queues(placed["hops"], fleet)
     hops = hops.with_columns(name_trace(hops).alias("_own_trace"))
     traces = hops.select(root="hop", trace_id="_own_trace")
     hops = hops.join(traces, on="root", how="left", maintain_order="left").join(
@@ -204,5 +195,7 @@ def write_traces(
     told = hops.filter(C("about").is_not_null()).select("notice", hop="about", made="arrived")
     until = pl.DataFrame({"relay_host": list(read_until), "relay_read_until": list(read_until.values())},
                          schema={"relay_host": pl.String, "relay_read_until": pl.Int64})
+    recipients = placed["recipients"].drop("component", strict=False)
     recipients = recipients.join(until, on="relay_host", how="left", maintain_order="left")
-    return Traces(write_deliveries(hops, recipients, told, firsts, fleet, night), hops)
+    firsts = placed.get("firsts", pl.DataFrame(schema=FIRSTS)).drop("component", strict=False)
+    return Traces(write_deliveries(hops, recipients, told, firsts, night), hops)

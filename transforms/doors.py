@@ -1,7 +1,10 @@
 """Tries at our door: which belong to a mail that came in later, and which never did."""
 
+from dataclasses import dataclass
+
 import polars as pl
 
+from hoptrace.schemas.events import EVENTS
 from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.hexes import hex_of
@@ -11,6 +14,11 @@ from hoptrace.transforms.outcomes import DOOR_WAIT_US
 from hoptrace.transforms.replies import judge_reply
 
 C = pl.col
+ACCEPTED: dict[str, pl.DataType | type[pl.DataType]] = {
+    "recipient": pl.String, "hop": pl.UInt64, "host": pl.String, "sender": pl.String, "client_name": pl.String,
+    "client_ip": pl.String, "helo": pl.String, "at": pl.Int64, "net": pl.String, "domain": pl.String, "asked": pl.String,
+    "_sender": pl.String,
+}
 
 
 def name_client(rows: pl.DataFrame) -> pl.DataFrame:
@@ -37,26 +45,32 @@ def accepted(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
     entered = hops.filter(C("client_ip").is_not_null() & C("client_host").is_null()).select(
         "hop", "host", "sender", "client_name", "client_ip", "helo", at="arrived"
     )
-    asked = recipients.filter(~C("status").is_in(["rejected", "turned_away"])).select(
+    asked = recipients.filter((C("try_kind") != "refusal") | C("after_data")).select(
         "hop", recipient=pl.coalesce("original_recipient", "recipient")
     ).unique(maintain_order=True)
     return asked.join(entered, on="hop", how="inner")
 
 
-def match_series(doors: pl.DataFrame, accepted: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+@dataclass(frozen=True)
+class Series:
+    """Door tries in series: `firsts` (hop, asked, first_attempt_at) for mail that came in; `never`, one row per final refusal and
+    per series given up (first_attempt_at, tries, and its last try's columns); `waiting`, the EVENTS of series that may go on after ends_at."""
+
+    firsts: pl.DataFrame
+    never: pl.DataFrame
+    waiting: pl.DataFrame
+
+
+def match_series(doors: pl.DataFrame, accepted: pl.DataFrame, ends_at: int) -> Series:
     """Tries refused at the door, put in series with the acceptances that ended them.
 
-    doors: host, stamp, place, client_name, client_ip, helo, sender, recipient, code, dsn, reply. accepted: hop, at, and the same
-    client and address columns. A series has one sender and recipient, clients of one net or domain, and no gap of 24 h; N
-    acceptances (and final refusals) take the N oldest tries.
-
-    Returns (firsts: hop, asked, first_attempt_at; rows: one per final refusal and one per series that was given up, with
-    first_attempt_at, last stamp, tries).
+    doors: EVENTS of kind door, accepted: `accepted`, both with the columns of `name_client`. A series has one sender and recipient,
+    clients of one net or domain, and no gap of 24 h; N acceptances (and final refusals) take the N oldest tries.
     """
-    tries = name_client(doors).with_columns(
+    tries = doors.with_columns(
         at="stamp", ends=(C("code") // 100 == 5) | C("dsn").str.starts_with("5").fill_null(False), hop=pl.lit(None, pl.UInt64)
     ).with_columns(C("ends").fill_null(False))
-    taken = name_client(accepted).with_columns(ends=pl.lit(True), place=pl.lit(0, pl.Int64))
+    taken = accepted.with_columns(ends=pl.lit(True), place=pl.lit(0, pl.Int64))
     both = pl.concat([tries, taken], how="diagonal_relaxed")
     who = ["_sender", "asked"]
     nets = both.filter(C("domain").is_not_null()).group_by([*who, "domain"]).agg(_client=C("net").min())
@@ -79,7 +93,11 @@ def match_series(doors: pl.DataFrame, accepted: pl.DataFrame) -> tuple[pl.DataFr
     tails = given_up.sort("series", "at", "place").unique("series", keep="last", maintain_order=True).join(
         given_up.group_by("series").agg(first_attempt_at=C("at").min(), tries=pl.len().cast(pl.Int64), entry=C("host").first()), on="series"
     )
-    return firsts.unique(["hop", "asked"], keep="first", maintain_order=True), pl.concat([refused, tails], how="diagonal_relaxed")
+    return Series(
+        firsts.unique(["hop", "asked"], keep="first", maintain_order=True),
+        pl.concat([refused, tails], how="diagonal_relaxed"),
+        EVENTS.conform(given_up.filter(C("at").max().over("series") + DOOR_WAIT_US >= ends_at)),
+    )
 
 
 def write_refusals(rows: pl.DataFrame, ends_at: int) -> pl.DataFrame:

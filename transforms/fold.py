@@ -68,8 +68,7 @@ def find_fold(r: Range, hour: DoubledHour, zone: str, fleet: Fleet) -> int | Non
     search = FoldSearch(hour)
     for chunk in read_chunks(r, SCAN_CHUNK_BYTES):
         if isinstance(chunk, Chunk):
-            data = np.frombuffer(chunk.data, np.uint8)
-            heads = cut_heads(data)
+            heads = cut_heads(chunk.data)
             inside, local = in_hour(heads, hour, hosts_in(zone, heads, r.folder_host, fleet))
             if inside.size and search.step_back(chunk.offset + heads.starts[inside], local):
                 return search.stepped_at

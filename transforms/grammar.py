@@ -39,6 +39,7 @@ TOKEN = regex.compile(r"\{\{|\}\}|\{\?|\?\}|\{\*\}|\{(?<name>-|\w+)(?::(?<type>[
 IDS = regex.compile(r"(?:\(\?!(?<never>[^()\[\]]*)\))?\[(?<chars>[^\[\]]+)\]\{(?<least>\d+),(?<most>\d*)\}[+]?")
 KEYS = frozenset({"kind", "services", "text", "regex", "starts", "set", "example", "yields"})
 SERVICES = 62
+EVERY = (1 << (SERVICES + 1)) - 1
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,10 @@ class Program:
         return parts.get("instance") or self.name, service.rsplit("/", 1)[-1] or None if service else None
 
     def mask(self, service: str | None) -> int:
-        """The service as a bit that rows ask for; every bit where it is unknown, none where no row names it."""
+        """The service as a bit that rows ask for; every bit where it is unknown, one of its own where no row names it."""
         if service is None:
-            return (1 << SERVICES) - 1
-        return 1 << self.services.index(service) if service in self.services else 0
+            return EVERY
+        return 1 << (self.services.index(service) if service in self.services else SERVICES)
 
 
 class Tables(NamedTuple):
@@ -337,9 +338,8 @@ def _tables(
     for n, (_, _, words) in enumerate(ids):
         for k, word in enumerate(words):
             never[n, k] = word
-    every = (1 << SERVICES) - 1
     bits = [
-        sum(1 << program.services.index(service) for service in rows[n].services) or every
+        sum(1 << program.services.index(service) for service in rows[n].services) or EVERY
         for program in programs
         for n in range(program.first, program.end)
     ]

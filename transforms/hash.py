@@ -62,7 +62,7 @@ def _array(buffer: pa.Buffer | None, dtype: type[np.generic], start: int, count:
     if buffer is None or not buffer.size:
         return np.zeros(max(count, 1), dtype)
     size = np.dtype(dtype).itemsize
-    return np.frombuffer(buffer, dtype, count, start * size)
+    return np.frombuffer(memoryview(buffer), dtype, count, start * size)
 
 
 def _hash(series: pl.Series, seeds: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -103,13 +103,16 @@ def link_claimed_parents(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFram
 
 
 def offer_by_message_id(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
-    """Handed-over recipients whose next queue ID is not named: message_id, parent, host, address, parent_at, started, redirect."""
+    """Handed-over recipients whose next queue ID may not be named: message_id, parent, host, address, parent_at, started, redirect.
+
+    A filter that splits a message names one of the new queue IDs for all recipients, so its hand-overs are offered too.
+    """
     given = recipients.filter(
-        C("next_queue_id").is_null() & C("status").is_in(["sent", "redirected"])
+        (C("next_queue_id").is_null() | C("loopback").fill_null(False)) & C("status").is_in(["sent", "redirected"])
     ).join(hops.select("hop", "host", "message_id"), on="hop")
     return given.filter(C("message_id").fill_null("") != "").select(
         "message_id", parent="hop", host="host", address=fold_address("recipient"), parent_at="at", started="try_start",
-        redirect=C("status") == "redirected",
+        redirect=C("status") == "redirected", filtered=C("loopback").fill_null(False),
     )
 
 
@@ -143,7 +146,7 @@ def link_by_message_id(offers: pl.DataFrame, seekers: pl.DataFrame) -> pl.DataFr
     alone = pl.len().over("child") == 1
     return pairs.select(
         "child", "parent",
-        kind=pl.when("redirect").then(pl.lit("redirect")).otherwise(pl.lit("relay")),
+        kind=pl.when("redirect").then(pl.lit("redirect")).when("filtered").then(pl.lit("filter")).otherwise(pl.lit("relay")),
         evidence=pl.when("redirect").then(pl.lit("sieve_redirect")).otherwise(pl.lit("message_id_client")),
         strength=pl.when(C("redirect") & alone).then(pl.lit("certain")).otherwise(pl.lit("likely")),
         gap=C("child_at") - C("parent_at"), child_at="child_at", parent_at="parent_at",

@@ -261,6 +261,7 @@ def match(
         data: the chunk (uint8); texts, ends: where each text lies in it (int32).
         programs: each text's program (int8); services: bits of the service it is from (int64).
         grammars: the rows; the first of a program that fits is taken.
+
     """
     lines = texts.size
     after = np.full(lines, -1, np.int32)

@@ -15,7 +15,7 @@ from hoptrace.transforms.grammar import QUIET, REPLIES, Grammars
 from hoptrace.transforms.match import match, unwrap
 from hoptrace.transforms.read import Chunk, Range
 from hoptrace.transforms.stamps import HOUR, conflicts, to_utc
-from hoptrace.transforms.tags import NOT_MAIL, UNKNOWN, Tag, read_tags
+from hoptrace.transforms.tags import NOT_MAIL, Tag, read_tags
 from hoptrace.transforms.unparsed import UNPARSED_PARTIAL, count_templates
 
 Array = np.ndarray[Any, Any]
@@ -83,7 +83,7 @@ def parse_chunk(chunk: Chunk, r: Range, grammars: Grammars, fleet: Fleet, window
     if len(data) > LARGEST:
         raise HoptraceError(f"{r.path}: {len(data)} bytes at once, at most {LARGEST} can be cut; read smaller chunks")
     array = np.frombuffer(data, np.uint8)
-    heads = cut_heads(array)
+    heads = cut_heads(data)
     lines = _lines(chunk, r, heads, fleet, window, data is not chunk.data, grammars)
     stamped = lines.stamp != NONE
     inside = stamped & (lines.stamp >= window.starts_at) & (lines.stamp < window.ends_at)
@@ -115,7 +115,7 @@ def _lines(
     starts = heads.starts.astype(np.int64)
     size = np.diff(starts, append=len(chunk.data))
     if rewritten:
-        feeds = line_ends(np.frombuffer(chunk.data, np.uint8)).astype(np.int64)
+        feeds = line_ends(chunk.data).astype(np.int64)
         size = np.diff(feeds, prepend=-1)
         starts = feeds + 1 - size
     names = [fleet.host_named(host.decode()) for host in heads.hosts] + [r.folder_host]

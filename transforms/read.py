@@ -227,7 +227,7 @@ def cut_whole(stored: Iterator[bytes], lines: LineCutter) -> Iterator[Chunk]:
 
 
 def cut_plain(stored: Iterator[bytes], start: int, end: int, lines: LineCutter, meter: Meter) -> Iterator[Chunk]:
-    """The chunks that the blocks of a plain file from byte `start` - 1 on fill, up to the end of the line at `end` - 1."""
+    """The chunks that a plain file's blocks from byte `start` - 1 on fill, up to the end of the line at `end` - 1."""
     at = max(0, start - 1)
     for block in stored if end > start else ():
         meter.count(memoryview(block)[max(0, start - at) : max(0, end - at)])

@@ -6,6 +6,11 @@ import polars as pl
 from hoptrace.transforms.links import EVIDENCE_RANK
 
 C = pl.col
+FOREST: dict[str, pl.DataType | type[pl.DataType]] = {
+    "hop": pl.UInt64, "root": pl.UInt64, "parent": pl.UInt64, "kind": pl.String, "evidence": pl.String, "strength": pl.String,
+    "gap": pl.Int64, "parent_at": pl.Int64, "about": pl.UInt64, "notice": pl.String, "notice_strength": pl.String,
+    "told_at": pl.Int64, "about_root": pl.UInt64, "component": pl.UInt64,
+}
 
 
 def choose_parents(candidates: pl.DataFrame) -> pl.DataFrame:
@@ -49,10 +54,11 @@ def find_roots(children: pl.Series, parents: pl.Series) -> pl.DataFrame:
 
 
 def grow_forest(candidates: pl.DataFrame) -> pl.DataFrame:
-    """One row per linked hop: hop, root, parent, kind, evidence, strength, gap, parent_at, about, about_root, notice.
+    """One row per linked hop: hop, root, component, parent, kind, evidence, strength, gap, parent_at, about, about_root, notice.
 
     Links of kind relay, filter, forward, redirect and requeue continue a trace (parent is set); a notice starts a trace of
-    its own, and `about` names the hop that it was made from (`notice` its kind).
+    its own, and `about` names the hop that it was made from (`notice` its kind). `component` is one for a trace and all the
+    notices about it.
     """
     chosen = choose_parents(candidates)
     is_notice = C("kind").str.ends_with("_notice")
@@ -66,6 +72,14 @@ def grow_forest(candidates: pl.DataFrame) -> pl.DataFrame:
     notices = told.select(hop="child", about="parent", notice="kind", notice_strength="strength", told_at="child_at")
     rows = rows.join(notices, on="hop", how="full", coalesce=True).with_columns(root=pl.coalesce("root", "hop"))
     about = roots.select(about="hop", about_root="root")
+    together = find_roots(pl.concat([going_on["child"], told["child"]]), pl.concat([going_on["parent"], told["parent"]]))
     return rows.join(about, on="about", how="left").with_columns(
         about_root=pl.when(C("about").is_not_null()).then(pl.coalesce("about_root", "about"))
-    ).sort("hop")
+    ).join(together.select("hop", component="root"), on="hop", how="full", coalesce=True).select(FOREST.keys()).sort("hop")
+
+
+def place_hops(hops: pl.DataFrame, forest: pl.DataFrame) -> pl.DataFrame:
+    """`hops` with the forest's columns; an unlinked hop is its own root and component."""
+    return hops.join(forest, on="hop", how="left", maintain_order="left").with_columns(
+        root=pl.coalesce("root", "hop"), component=pl.coalesce("component", "root", "hop")
+    )

@@ -120,6 +120,7 @@ def to_utc(
         names: the zones' names.
         near_us: what year-less stamps are near to.
         second_pass: lines that come after the clock was set back.
+
     """
     out = np.where(form == NO_STAMP, NONE, stamp)
     bare = (form == LOCAL) | (form == YEARLESS)
@@ -141,7 +142,7 @@ def first_stamp(data: bytes, zone: str, near_us: int) -> int | None:
     Year-less stamps are read as in the year that brings them nearest to `near_us`, zone-less ones in `zone`.
     """
     end = data.rfind(b"\n") + 1
-    heads = cut_heads(np.frombuffer(data[:end] if end else data + b"\n", np.uint8))
+    heads = cut_heads(data[:end] if end else data + b"\n")
     stamped = np.flatnonzero(heads.form != NO_STAMP)
     if not stamped.size:
         return None

@@ -1,5 +1,6 @@
 """Where stored files are: local disk and Google Cloud Storage, listed and read byte for byte as they are stored."""
 
+import glob
 import os
 import re
 from collections.abc import Iterator
@@ -40,8 +41,6 @@ def list_files(pattern: str) -> list[StoredFile]:
 
 def list_local(pattern: str) -> list[StoredFile]:
     """The files on disk that a path, folder or glob names; raises HoptraceError where one cannot be looked at."""
-    import glob
-
     starts = [pattern] if os.path.lexists(pattern) else glob.glob(pattern, recursive=True)
     paths = [path for start in starts for path in files_below(start)]
     with refusals(pattern):
@@ -49,7 +48,7 @@ def list_local(pattern: str) -> list[StoredFile]:
 
 
 def files_below(start: str) -> Iterator[str]:
-    """`start` itself where it is a file, else every file below it; raises HoptraceError for folders without permission."""
+    """`start` itself where it is a file, else every file below it; raises HoptraceError where a folder is locked."""
     if not os.path.isdir(start):
         yield start
         return
@@ -106,11 +105,14 @@ def open_file(path: str, start: int = 0) -> Iterator[BinaryIO]:
 
     Raises HoptraceError where it cannot be opened or read.
     """
-    with refusals(path):
-        stream = open_gs(path) if path.startswith(GS) else cast(BinaryIO, Path(path).open("rb", buffering=0))
-        with stream:
-            stream.seek(start)
-            yield stream
+    with refusals(path), open_gs(path) if path.startswith(GS) else open_local(path) as stream:
+        stream.seek(start)
+        yield stream
+
+
+def open_local(path: str) -> BinaryIO:
+    """The stored bytes of a file on disk."""
+    return cast(BinaryIO, Path(path).open("rb", buffering=0))
 
 
 def open_gs(path: str) -> BinaryIO:
@@ -130,13 +132,13 @@ def gs_client() -> Any:
 
     Raises google.auth's errors where there are none.
     """
+    # Read when Google's libraries are imported: where no metadata server answers, they spare most of a minute.
+    os.environ.setdefault("GCE_METADATA_TIMEOUT", "1")
+    os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
     from google.cloud import storage
 
     if os.environ.get("STORAGE_EMULATOR_HOST") and not os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
         return storage.Client(project=os.environ.get("GOOGLE_CLOUD_PROJECT", "emulator"))
-    # Where no metadata server answers, these spare a minute of asking again.
-    os.environ.setdefault("GCE_METADATA_TIMEOUT", "1")
-    os.environ.setdefault("GCE_METADATA_DETECT_RETRIES", "1")
     import google.auth
 
     credentials, project = google.auth.default(scopes=("https://www.googleapis.com/auth/devstorage.read_write",))

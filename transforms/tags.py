@@ -21,11 +21,13 @@ MAIL = regex.compile(
     | qpsmtpd | haraka | kumod | pmg-smtp-filter | pmgpolicy | zimbra | zmmailboxd | fetchmail | mail | mailer | msmtp | nullmailer
     | srsd | postsrsd | mailgraph | gld | sqlgrey | milter-greylist | greylist ) (?: [\d/_(.-] .* )? $"""
 )
-DOVECOT = frozenset(
-    "master lmtp imap pop3 imap-login pop3-login lmtp-login submission submission-login managesieve managesieve-login "
-    "auth auth-worker anvil config dict dict-async director doveadm doveconf dsync dsync-server dsync-local indexer "
-    "indexer-worker ipc lda deliver log old-stats replicator sieve ssl-params ssl-build-param stats imap-urlauth imap-hibernate "
-    "imap-urlauth-login imap-urlauth-worker imapc script quota-status health-check aggregator dns-client dns_client dovecot".split()
+# Dovecot's processes, as they begin a line of its own log file.
+DOVECOT = regex.compile(
+    r"""(?x) aggregator | anvil | auth | auth-worker | config | deliver | dict | dict-async | director | dns[_-]client | doveadm
+    | doveconf | dovecot | dsync (?: -server | -local )? | health-check | imap (?: -hibernate | -urlauth (?: -login | -worker )? )?
+    | imapc | indexer (?: -worker )? | ipc | lda | lmtp | log | (?: imap | pop3 | lmtp | submission | managesieve ) -login
+    | managesieve | master | old-stats | pop3 | quota-status | replicator | script | sieve | ssl-build-param | ssl-params | stats
+    | submission"""
 )
 
 
@@ -51,10 +53,10 @@ def read_tags(tags: Sequence[tuple[int, bytes]], grammars: Grammars) -> list[Tag
 def read_tag(style: int, tag: str, grammars: Grammars) -> Tag:
     """The meaning of a tag that was found in this style (see `transforms.cut`)."""
     name = tag
-    if style == OWN_EXIM or (style == OWN_DATED and tag not in DOVECOT):
+    if style == OWN_EXIM or (style == OWN_DATED and not DOVECOT.fullmatch(tag)):
         name = "exim"
     elif style in (OWN_DATED, OWN_YEARLESS):
-        if tag not in DOVECOT:
+        if not DOVECOT.fullmatch(tag):
             return NO_TAG
         name = "dovecot"
     found = grammars.reader(name)

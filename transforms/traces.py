@@ -115,9 +115,8 @@ def trace_recipients(hops: pl.DataFrame, recipients: pl.DataFrame) -> tuple[pl.D
     rows = number_rows(recipients, hops)
     handed = handed_rows(rows, hops)
     pending = name_pending(rows, handed, hops)
-    if pending.height:
-        rows = number_rows(pl.concat([recipients, pending], how="diagonal_relaxed"), hops)
-        handed = handed_rows(rows, hops)
+    rows = number_rows(pl.concat([recipients, pending], how="diagonal_relaxed"), hops)
+    handed = handed_rows(rows, hops)
     up = climb(rows, handed)
     taken = pl.concat([up.select(row="up"), handed.select("row")]).unique()
     last = rows.filter(~C("hop").is_in(hops.filter(C("probe"))["hop"].implode())).join(taken, on="row", how="anti")["row"].sort()

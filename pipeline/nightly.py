@@ -1,0 +1,146 @@
+"""The nightly job: from log files to the tables of a day, top to bottom."""
+
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import apache_beam as beam
+import polars as pl
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from hoptrace.pipeline.inputs import plan_inputs
+from hoptrace.pipeline.options import NightlyOptions
+from hoptrace.pipeline.publish import PublishNight, Target, WriteTables, as_count, as_report
+from hoptrace.pipeline.store import Night as NightRow
+from hoptrace.pipeline.store import Store
+from hoptrace.schemas.errors import HoptraceError
+from hoptrace.schemas.events import EVENTS
+from hoptrace.schemas.fleet import Fleet, load_fleet
+from hoptrace.transforms.assemble_hops import AssembleHops, key_doors, key_foreign_doors
+from hoptrace.transforms.cover import add_encoded
+from hoptrace.transforms.fold_sessions import FoldSessions
+from hoptrace.transforms.match_hops import GrowForest, MatchHops
+from hoptrace.transforms.parse_logs import ParseLogs, key_events
+from hoptrace.transforms.place_stays import PlaceStays
+from hoptrace.transforms.plan import Keyed, Night, Plan
+from hoptrace.transforms.read import Range
+
+C = pl.col
+CHUNK_BYTES = 32 << 20
+RANGE_BYTES = 256 << 20
+SHARD_BYTES = 192 << 20
+"""Log bytes per shard: few shards cost less on one machine, small ones less memory."""
+
+EMBEDDED = ("--runner=FnApiRunner", "--direct_running_mode=in_memory")
+"""Named, since Beam's own default picks its engine by what it can download, and its threads lose data."""
+
+
+def trace_night(p: beam.Pipeline, ranges: Sequence[Range], state: pl.DataFrame, plan: Plan, target: Target) -> None:
+    """The whole flow of one night."""
+    owned, waiting = state.filter(C("queue_id").is_not_null()), state.filter(C("queue_id").is_null())
+
+    logs = p | "ranges" >> beam.Create(list(ranges), reshuffle=False) | ParseLogs(plan)
+    coverage = logs.coverage | "all coverage" >> beam.CombineGlobally(add_encoded)
+    carried = p | "open hops" >> beam.Create(list(key_events(owned, plan.shards)), reshuffle=False).with_output_types(Keyed)
+    doors = p | "open doors" >> beam.Create(list(key_doors(waiting, plan.shards)), reshuffle=False).with_output_types(Keyed)
+
+    sessions = logs.sessions | FoldSessions(plan)
+    hops = (logs.keyed, sessions.keyed, carried) | "events" >> beam.Flatten() | AssembleHops(plan, coverage)
+    tried = sessions.doors | "doors" >> beam.FlatMap(key_foreign_doors, plan, beam.pvalue.AsSingleton(coverage)).with_output_types(Keyed)
+    found = (hops.matches, tried, doors) | "matches" >> beam.Flatten() | MatchHops(plan)
+    forest = found.candidates | GrowForest(plan)
+    placed = (hops.stays, forest, found.keyed) | "stays" >> beam.Flatten() | PlaceStays(plan)
+    tables = placed.placed | WriteTables(plan, target, coverage)
+
+    counts = (logs.counts, sessions.counts, hops.counts, placed.counts, tables.counts, p | count_state(owned))
+    told = (
+        tables.written,
+        counts | "counts" >> beam.Flatten() | beam.CombinePerKey(sum) | beam.Map(as_count).with_output_types(Keyed),
+        logs.files | beam.Map(as_report).with_output_types(Keyed),
+        logs.coverage | "coverage" >> beam.Map(under, "coverage").with_output_types(Keyed),
+        logs.unparsed | "unparsed" >> beam.Map(under, "unparsed").with_output_types(Keyed),
+        found.waiting | "waiting" >> beam.Map(under, "waiting").with_output_types(Keyed),
+    )
+    _ = told | "night" >> beam.Flatten() | PublishNight(plan, target)
+
+
+def under(data: bytes, name: str) -> Keyed:
+    """A frame for the last stage."""
+    return 0, (name, data)
+
+
+def count_state(owned: pl.DataFrame) -> Any:
+    """How many events came from the night before."""
+    return "state" >> beam.Create([("events with a queue ID", owned.height)], reshuffle=False)
+
+
+def run_nightly(
+    options: NightlyOptions, beam_args: Sequence[str], progress: Callable[[str], None] = lambda said: None
+) -> list[NightRow]:
+    """Run every day of `options` and publish it; returns their rows of `nights`.
+
+    `progress` is told what is at work. Raises HoptraceError for what the user can mend.
+    """
+    fleet = load_fleet(options.fleet)
+    store = Store(options.store)
+    store.prepare()
+    day, rows = options.day, []
+    while day <= options.until:
+        cold = options.cold_start and day == options.day
+        rows.append(run_night(options, beam_args, fleet, store, day, cold, progress))
+        day += timedelta(days=1)
+    return rows
+
+
+def run_night(
+    options: NightlyOptions, beam_args: Sequence[str], fleet: Fleet, store: Store, day: date, cold: bool,
+    progress: Callable[[str], None],
+) -> NightRow:
+    """Run one day."""
+    base = store.versions()
+    state, state_of, cold = read_state(store, day, cold)
+    starts_at, ends_at = bounds_of(day, options, fleet)
+    night = Night(starts_at, ends_at, cold)
+    progress(f"{day}: looking at the logs")
+    window = night.window
+    ranges = plan_inputs(options.logs, fleet, window.starts_at, window.ends_at, RANGE_BYTES)
+    total = sum(r.size if r.end is None else r.end - r.start for r in ranges)
+    shards = options.shards or max(1, min(256, round(total / SHARD_BYTES)))
+    plan = Plan(fleet, night, shards, CHUNK_BYTES)
+    folders = {r.path: r.folder_host for r in ranges}
+    progress(f"{day}: reading {len(ranges)} files or parts of files, {total / 1e6:.0f} MB" + (", cold start" if cold else ""))
+    with beam.Pipeline(options=PipelineOptions([*defaults(beam_args), *beam_args])) as pipeline:
+        trace_night(pipeline, ranges, state, plan, Target(options.store, str(day), base, state_of, folders))
+    (row,) = [night for night in store.days() if night["day"] == str(day)]
+    progress(f"{day}: published")
+    return row
+
+
+def defaults(beam_args: Sequence[str]) -> list[str]:
+    """The embedded runner, unless another one is asked for."""
+    return [] if any(arg.split("=")[0] == "--runner" for arg in beam_args) else list(EMBEDDED)
+
+
+def bounds_of(day: date, options: NightlyOptions, fleet: Fleet) -> tuple[int, int]:
+    """First instant of the day and of the next, in the fleet's zone, as UTC microseconds."""
+    zone = ZoneInfo(fleet.timezone)
+    first, last = (
+        datetime.combine(d, options.day_start, zone).timestamp() for d in (day, day + timedelta(days=1))
+    )
+    return round(first * 1e6), round(last * 1e6)
+
+
+def read_state(store: Store, day: date, cold: bool) -> tuple[pl.DataFrame, str | None, bool]:
+    """(open hops of the day before, 'DAY@VERSION', cold start): raises HoptraceError where they are lacking."""
+    nights = {night["day"]: night for night in store.days()}
+    before = str(day - timedelta(days=1))
+    if cold or not nights:
+        return EVENTS.empty(), None, True
+    if before not in nights:
+        raise HoptraceError(
+            f"{store.root.url}: {before} is not in the store, so {day} would not know what was still open; "
+            f"run from {before}, or add --cold-start"
+        )
+    version = nights[before]["versions"]["open_hops"]
+    return EVENTS.conform(store.read("open_hops", [before])), f"{before}@{version}", False

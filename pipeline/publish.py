@@ -1,0 +1,176 @@
+"""WriteTables and PublishNight: tables of whole traces as parts of the store, and the one commit that makes them a night."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import apache_beam as beam
+import polars as pl
+from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
+
+from hoptrace.pipeline.parts import Part
+from hoptrace.pipeline.store import Store
+from hoptrace.schemas.catalog import TABLES
+from hoptrace.schemas.coverage import COVERAGE, FILES
+from hoptrace.schemas.errors import HoptraceError
+from hoptrace.schemas.events import OPEN_HOPS
+from hoptrace.transforms.bundles import unpack
+from hoptrace.transforms.cover import add_coverage, add_templates, read_hosts
+from hoptrace.transforms.frames import decode_frame, encode_frame
+from hoptrace.transforms.plan import Keyed, Plan
+from hoptrace.transforms.publishable import tell_night
+from hoptrace.transforms.read import FileReport
+from hoptrace.transforms.summarise import add_up
+
+
+C = pl.col
+MUST_AGREE = (
+    ("lines read", "lines"),
+    ("events with a queue ID", "events assembled"),
+    ("hops assembled", "hops placed"),
+    ("hops assembled", "hops traced"),
+    ("recipients assembled", "recipients placed"),
+    ("recipients assembled", "recipients traced"),
+)
+"""Pairs of counts, made on both sides of a shuffle, that a night is not published without."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a night goes: the store, the day, what the store's tables were when the run began, and whose state was read."""
+
+    store: str
+    day: str
+    base: Mapping[str, int]
+    state_of: str | None
+    folder_hosts: Mapping[str, str]
+
+
+class WriteTables(beam.PTransform):  # type: ignore[misc]
+    """PCollection[Keyed] placed by component -> PCollection[Keyed] under key 0: 'part' (JSON), 'stats'; and tagged counts."""
+
+    def __init__(self, plan: Plan, target: Target, coverage: PCollection[bytes]) -> None:
+        super().__init__()
+        self.plan, self.target, self.coverage = plan, target, coverage
+
+    def write(self, shard: tuple[int, Iterable[tuple[str, bytes]]], coverage: bytes) -> Iterator[Any]:
+        """One shard of whole traces."""
+        placed = unpack(shard[1])
+        told = tell_night(placed, self.plan.fleet, self.plan.night, read_hosts(coverage))
+        store = Store(self.target.store)
+        for name, frame in {**told.tables, OPEN_HOPS.name: told.carried}.items():
+            if frame.height:
+                part = store.write_part(TABLES[name], self.target.day, frame)
+                yield 0, ("part", json.dumps(asdict(part)).encode())
+                yield TaggedOutput("counts", (f"rows of {name}", part.rows))
+        yield 0, ("stats", encode_frame(told.stats))
+        for name in ("hops", "recipients"):
+            yield TaggedOutput("counts", (f"{name} traced", placed[name].height if name in placed else 0))
+
+    def expand(self, placed: PCollection[Keyed]) -> Any:
+        return (
+            placed
+            | beam.GroupByKey()
+            | beam.FlatMap(self.write, AsSingleton(self.coverage)).with_outputs("counts", main="written")
+        )
+
+
+def check_counts(counts: Mapping[str, int]) -> None:
+    """Raises HoptraceError where rows were lost or doubled between two steps."""
+    lines = sum(counts.get(name, 0) for name in ("events", "quiet", "unparsed", "outside"))
+    if counts.get("lines", 0) != lines:
+        raise HoptraceError(f"{counts.get('lines', 0)} lines read but {lines} accounted for; nothing was published; report this")
+    for sent, received in MUST_AGREE:
+        if counts.get(sent, 0) != counts.get(received, 0):
+            raise HoptraceError(
+                f"{sent}: {counts.get(sent, 0)}, but {received}: {counts.get(received, 0)}; the engine lost or doubled rows, "
+                "nothing was published; run again, with --runner FnApiRunner if another runner was named"
+            )
+
+
+def write_coverage(parts: list[bytes], files: pl.DataFrame, plan: Plan, target: Target) -> pl.DataFrame:
+    """COVERAGE of the night's hours; a file that could not be read whole is a hole of its host."""
+    hours = add_coverage([decode_frame(part) for part in parts]) if parts else pl.DataFrame(schema=COVERAGE.schema)
+    broken = files.filter(C("error").is_not_null()).select(
+        host=C("path").replace_strict(dict(target.folder_hosts), default=None, return_dtype=pl.String),
+        hole=C("path") + ": " + C("error"),
+    ).group_by("host").agg(C("hole").sort().str.join("; "))
+    night = plan.night
+    return hours.filter(C("hour").is_null() | C("hour").is_between(
+        night.starts_at // 3_600_000_000 * 3_600_000_000, night.ends_at, closed="left")).join(broken, on="host", how="left")
+
+
+class PublishNight(beam.PTransform):  # type: ignore[misc]
+    """PCollection[Keyed] under key 0 -> PCollection[str] of one element, the day, once the store shows it."""
+
+    def __init__(self, plan: Plan, target: Target) -> None:
+        super().__init__()
+        self.plan, self.target = plan, target
+
+    def publish(self, group: tuple[int, Iterable[tuple[str, bytes]]]) -> Iterator[str]:
+        """Everything that the night wrote and counted."""
+        plan, target = self.plan, self.target
+        told: dict[str, list[bytes]] = {}
+        for name, data in group[1]:
+            told.setdefault(name, []).append(data)
+        counts: dict[str, int] = {}
+        for data in told.get("count", []):
+            name, count = json.loads(data)
+            counts[name] = counts.get(name, 0) + count
+        check_counts(counts)
+        store = Store(target.store)
+        parts: dict[str, list[Part]] = {}
+        for data in sorted(told.get("part", [])):
+            part = Part(**json.loads(data))
+            parts.setdefault(part.table, []).append(part)
+        files = list_files([json.loads(data) for data in told.get("file", [])])
+        small = {
+            "delay_stats": add_up([decode_frame(data) for data in told.get("stats", [])]),
+            "coverage": write_coverage(told.get("coverage", []), files, plan, target),
+            "unparsed": add_templates([decode_frame(data) for data in told.get("unparsed", [])]),
+            "files": files,
+            OPEN_HOPS.name: unpack(("waiting", data) for data in told.get("waiting", [])).get("waiting", OPEN_HOPS.empty()),
+        }
+        for name, frame in small.items():
+            if frame.height:
+                parts.setdefault(name, []).append(store.write_part(TABLES[name], target.day, frame))
+                counts[f"rows of {name}"] = counts.get(f"rows of {name}", 0) + frame.height
+        store.publish(target.day, parts, {
+            "starts_at": at(plan.night.starts_at), "ends_at": at(plan.night.ends_at), "cold_start": plan.night.cold_start,
+            "state_of": target.state_of, "inputs": files.to_dicts(), "counts": dict(sorted(counts.items())),
+        }, target.base)
+        yield target.day
+
+    def expand(self, told: PCollection[Keyed]) -> PCollection[str]:
+        return told | beam.GroupByKey() | beam.FlatMap(self.publish).with_output_types(str)
+
+
+def list_files(reports: list[dict[str, Any]]) -> pl.DataFrame:
+    """FILES from the reports of all ranges: a file's ranges as one row, checksums in order."""
+    if not reports:
+        return FILES.empty()
+    return (
+        pl.DataFrame(reports, schema={"path": pl.String, "start": pl.Int64, "stored_bytes": pl.Int64, "checksum": pl.String,
+                                      "lines": pl.Int64, "error": pl.String})
+        .sort("path", "start").group_by("path", maintain_order=True)
+        .agg(C("stored_bytes").sum().alias("size"), C("checksum").str.join("-"), C("lines").sum(),
+             C("error").drop_nulls().str.join("; "))
+        .with_columns(pl.when(C("error") == "").then(None).otherwise("error").alias("error"))
+    )
+
+
+def at(us: int) -> datetime:
+    """UTC microseconds as a datetime."""
+    return datetime.fromtimestamp(us // 1_000_000, timezone.utc).replace(microsecond=us % 1_000_000)
+
+
+def as_report(report: FileReport) -> Keyed:
+    """A file's report, for the last stage."""
+    return 0, ("file", json.dumps(asdict(report)).encode())
+
+
+def as_count(count: tuple[str, int]) -> Keyed:
+    """A count, for the last stage."""
+    return 0, ("count", json.dumps(count).encode())

@@ -1,0 +1,93 @@
+"""AssembleHops: events to hops and their recipients, and to what hops are matched by."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import polars as pl
+from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
+
+from hoptrace.transforms import doors, links
+from hoptrace.transforms.assemble import Stays, assemble_hops
+from hoptrace.transforms.bundles import pack, unpack
+from hoptrace.transforms.cover import read_hosts
+from hoptrace.transforms.frames import decode_frame
+from hoptrace.transforms.hash import hash_columns
+from hoptrace.transforms.plan import Keyed, Plan
+
+C = pl.col
+SPACES = ("by queue ID", "by Message-ID", "by correspondents")
+"""The key spaces of the matching shuffle; each has its own `shards` shards."""
+
+
+def offer_matches(stays: Stays, tries: pl.DataFrame, shards: int) -> Iterator[Keyed]:
+    """What one shard's hops can be matched by, each table to the shards of its space."""
+    tables = {
+        "own": (links.index_hops(stays.hops), ["queue_id"], 0),
+        "children": (links.claim_children(stays.hops, stays.recipients, stays.notices), ["queue_id"], 0),
+        "parents": (links.claim_parents(stays.hops), ["queue_id"], 0),
+        "offers": (links.offer_by_message_id(stays.hops, stays.recipients), ["message_id"], 1),
+        "seekers": (links.seek_by_message_id(stays.hops, stays.recipients), ["message_id"], 1),
+        "accepted": (doors.name_client(doors.accepted(stays.hops, stays.recipients)), ["_sender", "asked"], 2),
+    }
+    for name, (frame, by, space) in tables.items():
+        if frame.height:
+            yield from pack(name, frame.with_columns(hash_columns(frame, by).alias("key")), "key", shards, space * shards)
+    yield from key_doors(tries, shards)
+
+
+def key_doors(tries: pl.DataFrame, shards: int) -> Iterator[Keyed]:
+    """Door tries (EVENTS) to the shards of their correspondents."""
+    if tries.height:
+        named = doors.name_client(tries)
+        keyed = named.with_columns(hash_columns(named, ["_sender", "asked"]).alias("key"))
+        yield from pack("doors", keyed, "key", shards, 2 * shards)
+
+
+def key_foreign_doors(data: bytes, plan: Plan, coverage: bytes) -> Iterator[Keyed]:
+    """The door tries of an encoded frame that no host of ours made, keyed."""
+    yield from key_doors(doors.outside(decode_frame(data), plan.fleet, frozenset(read_hosts(coverage))), plan.shards)
+
+
+def cut_ahead(events: pl.DataFrame, ends_at: int) -> pl.DataFrame:
+    """The events before the night's end of those keys that have lines in the look-ahead."""
+    ahead = events.filter(C("stamp") >= ends_at).select("key").unique()
+    return events.filter(C("stamp") < ends_at).join(ahead, on="key", how="semi")
+
+
+class AssembleHops(beam.PTransform):  # type: ignore[misc]
+    """PCollection[Keyed] of events -> tagged: stays (Keyed by hop), matches (Keyed by what is matched), counts.
+
+    Stays are frames hops, recipients, notices; those under cut_hops, cut_recipients and cut_notices are the same hops as they
+    stood at the night's end, for hops that have lines in the look-ahead.
+    """
+
+    def __init__(self, plan: Plan, coverage: PCollection[bytes]) -> None:
+        super().__init__()
+        self.plan = plan
+        self.coverage = coverage
+
+    def fold(self, shard: tuple[int, Iterable[tuple[str, bytes]]], coverage: bytes) -> Iterator[Any]:
+        """One shard of events."""
+        plan, hosts = self.plan, read_hosts(coverage)
+        events = unpack(shard[1])["events"]
+        known = frozenset(hosts)
+        stays = assemble_hops(events, plan.fleet, known)
+        before = cut_ahead(events, plan.night.ends_at)
+        cut = assemble_hops(before, plan.fleet, known)
+        for prefix, part in (("", stays), ("cut_", cut)):
+            for name, frame in (("hops", part.hops), ("recipients", part.recipients), ("notices", part.notices)):
+                yield from pack(prefix + name, frame, "hop", plan.shards)
+        for match in offer_matches(stays, doors.outside(stays.doors, plan.fleet, known), plan.shards):
+            yield TaggedOutput("matches", match)
+        counts = {"events assembled": events.height, "hops assembled": stays.hops.height,
+                  "recipients assembled": stays.recipients.height}
+        for count in counts.items():
+            yield TaggedOutput("counts", count)
+
+    def expand(self, events: PCollection[Keyed]) -> Any:
+        return (
+            events
+            | beam.GroupByKey()
+            | beam.FlatMap(self.fold, AsSingleton(self.coverage)).with_outputs("matches", "counts", main="stays")
+        )

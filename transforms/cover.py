@@ -1,0 +1,51 @@
+"""Coverage summed up: which hosts have a log, and how far it goes."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+import polars as pl
+
+from hoptrace.schemas.coverage import UNPARSED
+
+from hoptrace.transforms.frames import decode_frame, encode_frame
+from hoptrace.transforms.parse import COVERAGE_PARTIAL
+
+C = pl.col
+SUMS = ("lines", "bytes", "events", "quiet", "unparsed", "zone_conflicts", "year_conflicts")
+
+
+def add_coverage(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """Partial coverage (host, hour in µs, sums, first_at, last_at) as one row per host and hour."""
+    return (
+        pl.concat(list(parts)).group_by("host", "hour")
+        .agg(pl.col(SUMS).sum(), C("first_at").min(), C("last_at").max())
+        .select(COVERAGE_PARTIAL.keys()).sort("host", "hour", nulls_last=False)
+    )
+
+
+def add_encoded(parts: Iterable[bytes]) -> bytes:
+    """`add_coverage` over encoded frames; order and grouping of the parts do not matter."""
+    frames = [decode_frame(part) for part in parts if part]
+    return encode_frame(add_coverage(frames)) if frames else b""
+
+
+@lru_cache(maxsize=4)
+def read_hosts(coverage: bytes) -> dict[str, int]:
+    """Host -> UTC microseconds up to which its log is read, for every host of whose log something was understood."""
+    if not coverage:
+        return {}
+    hosts = decode_frame(coverage).group_by("host").agg(C("events").sum(), C("last_at").max()).filter(
+        (C("events") > 0) & C("last_at").is_not_null()
+    ).sort("host")
+    return dict(hosts.select("host", "last_at").iter_rows())
+
+
+def add_templates(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """Partial UNPARSED as one row per program and template, with the smallest example."""
+    frames = list(parts)
+    if not frames:
+        return UNPARSED.empty()
+    smallest = C("example").min()
+    return pl.concat(frames).group_by("program", "template").agg(
+        C("lines").sum(), smallest, C("host").filter(C("example") == smallest).min()
+    ).sort("program", "template", nulls_last=False)

@@ -1,0 +1,39 @@
+"""FoldSessions: refusals and lost connections to the mail of their session, or to the door."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import polars as pl
+from apache_beam.pvalue import PCollection, TaggedOutput
+
+from hoptrace.transforms.bundles import unpack
+from hoptrace.transforms.frames import encode_frame
+from hoptrace.transforms.parse_logs import key_events
+from hoptrace.transforms.plan import Keyed, Plan
+from hoptrace.transforms.sessions import fold_sessions
+
+C = pl.col
+
+
+class FoldSessions(beam.PTransform):  # type: ignore[misc]
+    """PCollection[Keyed] of sessions -> tagged: keyed (events that found a queue ID), doors (frames that did not), counts."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self.plan = plan
+
+    def fold(self, shard: tuple[int, Iterable[tuple[str, bytes]]]) -> Iterator[Any]:
+        """One shard of sessions."""
+        events = fold_sessions(unpack(shard[1])["sessions"].drop("key"))
+        owned = events.filter(C("queue_id").is_not_null())
+        yield from key_events(owned, self.plan.shards)
+        yield TaggedOutput("counts", ("events with a queue ID", owned.height))
+        yield TaggedOutput("doors", encode_frame(events.filter(C("queue_id").is_null())))
+
+    def expand(self, sessions: PCollection[Keyed]) -> Any:
+        return (
+            sessions
+            | beam.GroupByKey()
+            | beam.FlatMap(self.fold).with_outputs("doors", "counts", main="keyed")
+        )

@@ -1,0 +1,89 @@
+"""ParseLogs: file ranges to keyed events, sessions, coverage and the lines nobody understood."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import polars as pl
+from apache_beam.pvalue import PCollection, TaggedOutput
+
+from hoptrace.transforms.bundles import pack
+from hoptrace.transforms.frames import encode_frame
+from hoptrace.transforms.grammar import Grammars, load_grammars
+from hoptrace.transforms.hash import hash_columns
+from hoptrace.transforms.parse import Parsed, parse_chunk
+from hoptrace.transforms.plan import Keyed, Plan
+from hoptrace.transforms.read import FileReport, Range, read_chunks
+from hoptrace.transforms.sessions import SESSION_KINDS
+
+C = pl.col
+OUTPUTS = ("sessions", "coverage", "unparsed", "files", "counts")
+
+
+def set_clocks(events: pl.DataFrame, offsets: dict[str, int]) -> pl.DataFrame:
+    """`events` with the stamps of hosts whose clock is known to be ahead put back by that many microseconds."""
+    wrong = {host: us for host, us in offsets.items() if us}
+    if not wrong or not events.height:
+        return events
+    return events.with_columns(C("stamp") - C("host").replace_strict(wrong, default=0, return_dtype=pl.Int64))
+
+
+def key_events(events: pl.DataFrame, shards: int) -> Iterator[Keyed]:
+    """Events with a queue ID, to the shard of their (host, queue ID)."""
+    owned = events.filter(C("queue_id").is_not_null())
+    if owned.height:
+        yield from pack("events", owned.with_columns(hash_columns(owned, ["host", "queue_id"]).alias("key")), "key", shards)
+
+
+def key_sessions(events: pl.DataFrame, shards: int) -> Iterator[Keyed]:
+    """Events of SMTP sessions, to the shard of their (host, pid)."""
+    sessions = events.filter(C("kind").is_in(SESSION_KINDS) & (C("pid").is_not_null() | C("queue_id").is_null()))
+    if sessions.height:
+        yield from pack("sessions", sessions.with_columns(hash_columns(sessions, ["host", "pid"]).alias("key")), "key", shards)
+
+
+class ParseRange(beam.DoFn):  # type: ignore[misc]
+    """Reads and parses one range; a DoFn because the grammars are compiled once per worker."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.grammars: Grammars | None = None
+
+    def setup(self) -> None:
+        self.grammars = load_grammars()
+
+    def process(self, r: Range) -> Iterator[Any]:
+        assert self.grammars is not None
+        offsets = {name: host.clock_offset_us for name, host in self.plan.fleet.hosts.items()}
+        for item in read_chunks(r, self.plan.chunk_bytes):
+            if isinstance(item, FileReport):
+                yield TaggedOutput("files", item)
+                yield TaggedOutput("counts", ("lines read", item.lines))
+                continue
+            parsed = parse_chunk(item, r, self.grammars, self.plan.fleet, self.plan.night.window)
+            yield from self.outputs(parsed, offsets)
+
+    def outputs(self, parsed: Parsed, offsets: dict[str, int]) -> Iterator[Any]:
+        """One chunk's parts to where they go."""
+        events = set_clocks(parsed.events, offsets)
+        yield from key_events(events, self.plan.shards)
+        for keyed in key_sessions(events, self.plan.shards):
+            yield TaggedOutput("sessions", keyed)
+        yield TaggedOutput("coverage", encode_frame(parsed.coverage))
+        if parsed.unparsed.height:
+            yield TaggedOutput("unparsed", encode_frame(parsed.unparsed))
+        owned = events["queue_id"].is_not_null().sum()
+        for name, count in (*parsed.counts.items(), ("events with a queue ID", owned)):
+            yield TaggedOutput("counts", (name, int(count)))
+
+
+class ParseLogs(beam.PTransform):  # type: ignore[misc]
+    """PCollection[Range] -> tagged: keyed (events by host and queue ID), sessions (by host and pid), coverage, unparsed, files, counts."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self.plan = plan
+
+    def expand(self, ranges: PCollection[Range]) -> Any:
+        return ranges | beam.Reshuffle() | beam.ParDo(ParseRange(self.plan)).with_outputs(*OUTPUTS, main="keyed")
+

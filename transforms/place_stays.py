@@ -1,0 +1,42 @@
+"""PlaceStays: every hop, with all that belongs to it, to the shard of its trace and of the notices about it."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import polars as pl
+from apache_beam.pvalue import PCollection, TaggedOutput
+
+from hoptrace.transforms.bundles import pack, unpack
+from hoptrace.transforms.plan import Keyed, Plan
+from hoptrace.transforms.roots import FOREST, place_hops
+
+
+class PlaceStays(beam.PTransform):  # type: ignore[misc]
+    """PCollection[Keyed] by hop (stays, forest, firsts, refusals) -> tagged: placed (Keyed by component), counts."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self.plan = plan
+
+    def place(self, shard: tuple[int, Iterable[tuple[str, bytes]]]) -> Iterator[Any]:
+        """One shard of hops."""
+        tables, shards = unpack(shard[1]), self.plan.shards
+        forest = tables.pop("forest", pl.DataFrame(schema=FOREST))
+        refusals = tables.pop("refusals", None)
+        if refusals is not None:
+            yield from pack("refusals", refusals, "hop", shards)
+        for name in ("hops", "cut_hops"):
+            if name in tables:
+                tables[name] = place_hops(tables[name], forest)
+        components = forest.select("hop", "component")
+        for name, frame in tables.items():
+            if "component" not in frame.columns:
+                frame = frame.join(components, on="hop", how="left", maintain_order="left").with_columns(
+                    pl.coalesce("component", "hop"))
+            yield from pack(name, frame, "component", shards)
+        yield TaggedOutput("counts", ("hops placed", tables["hops"].height if "hops" in tables else 0))
+        yield TaggedOutput("counts", ("recipients placed", tables["recipients"].height if "recipients" in tables else 0))
+
+    def expand(self, parts: PCollection[Keyed]) -> Any:
+        return parts | beam.GroupByKey() | beam.FlatMap(self.place).with_outputs("counts", main="placed")

@@ -1,0 +1,130 @@
+"""From whole traces to the tables of one night: what is settled, what is open, what carries over."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from hoptrace.schemas.delay_stats import DELAY_STATS
+from hoptrace.schemas.fleet import Fleet
+from hoptrace.transforms.carry import unfold_hops
+from hoptrace.transforms.deliver import Traces, write_traces
+from hoptrace.transforms.plan import Night
+from hoptrace.transforms.summarise import add_up, summarise_deliveries, summarise_open, summarise_stays
+
+C = pl.col
+RECENT_US = 3_600_000_000
+"""An unfinished hop that was active this short before the night's end is carried although its recipients are settled."""
+
+
+@dataclass(frozen=True)
+class NightTables:
+    """Tables of one shard of traces, as integers of microseconds; `carried` are EVENTS for the next night."""
+
+    tables: dict[str, pl.DataFrame]
+    carried: pl.DataFrame
+    stats: pl.DataFrame
+
+
+def tell_night(
+    placed: dict[str, pl.DataFrame], fleet: Fleet, night: Night, read_until: dict[str, int]
+) -> NightTables:
+    """The tables of the traces in `placed` (frames hops, recipients, notices, firsts, refusals, cut_*)."""
+    rows = [placed["refusals"]] if "refusals" in placed else []
+    traces = None
+    if "hops" in placed:
+        traces = write_traces(placed, fleet, night, read_until)
+        rows.insert(0, traces.deliveries)
+    deliveries = class_delays(pl.concat(rows, how="diagonal_relaxed"), fleet)
+    settled = deliveries.filter(C("settled_at").is_between(night.starts_at, night.ends_at, closed="left"))
+    still = leave_open(deliveries, fleet, night)
+    tables = {"deliveries": settled, "open": still}
+    stats = [summarise_deliveries(settled), summarise_open(still, night.ends_at)]
+    carried = pl.DataFrame()
+    if traces is not None:
+        tables |= list_hops(traces, placed["recipients"], night)
+        tables["notices"] = list_notices(traces, settled, still)
+        stats.append(summarise_stays(placed["recipients"], traces.hops, night.starts_at, night.ends_at))
+        carried = carry_over(placed, traces, night)
+    return NightTables(tables, carried, add_up(stats) if stats else pl.DataFrame(schema=DELAY_STATS.schema))
+
+
+def class_delays(rows: pl.DataFrame, fleet: Fleet) -> pl.DataFrame:
+    """`rows` with delay_class from delay_s and the fleet's two thresholds."""
+    late, overdue = fleet.warn_after_us / 1e6, fleet.return_after_us / 1e6
+    word = pl.when(C("delay_s") < late).then(pl.lit("on_time")).when(C("delay_s") < overdue).then(pl.lit("late")).when(
+        C("delay_s").is_not_null()).then(pl.lit("overdue"))
+    return rows.with_columns(delay_class=word)
+
+
+def leave_open(rows: pl.DataFrame, fleet: Fleet, night: Night) -> pl.DataFrame:
+    """Rows not settled by the night's end, as they stood then: what moves on in the look-ahead is in_transit."""
+    began = pl.coalesce("submitted_at", "first_attempt_at", "resolved_at")
+    later = C("settled_at") >= night.ends_at
+    waiting = rows.filter((C("settled_at").is_null() | later) & (began < night.ends_at))
+    moving = later & ~C("outcome").is_in(["missing", "unknown", "deferred_at_door"])
+    waiting = waiting.with_columns(
+        outcome=pl.when(moving.fill_null(False)).then(pl.lit("in_transit")).otherwise("outcome"),
+        settled_at=pl.lit(None, pl.Int64),
+        delay_s=pl.when(C("submitted_at").is_not_null()).then((night.ends_at - C("submitted_at")) / 1e6),
+    )
+    return class_delays(waiting, fleet)
+
+
+def list_hops(traces: Traces, recipients: pl.DataFrame, night: Night) -> dict[str, pl.DataFrame]:
+    """hops and hop_recipients of the stays that ended in the night, and the handoffs whose child was first seen in it."""
+    hops = traces.hops.with_columns(arrived_at="arrived", first_seen_at="first_seen", left_at="closed_at")
+    ended = hops.filter(C("closed_at").is_between(night.starts_at, night.ends_at, closed="left"))
+    key = ["hop", "host", "instance", "queue_id", "epoch"]
+    seconds = {f"{stage}_s": C(f"{stage}_us") / 1e6 for stage in ("in_queue", "held", "connect", "transmit")}
+    rows = recipients.drop("host", "instance", "queue_id", "epoch", strict=False).join(ended.select(key), on="hop").with_columns(
+        first_attempt_at="first_end", last_attempt_at="logged_at", waiting_retry_s=C("waiting_us") / 1e6, **seconds,
+    )
+    return {"hops": ended, "hop_recipients": rows, "handoffs": list_handoffs(hops, recipients, night)}
+
+
+def list_handoffs(hops: pl.DataFrame, recipients: pl.DataFrame, night: Night) -> pl.DataFrame:
+    """HANDOFFS of the night: per link the recipients that the giver handed over under the taker's queue ID."""
+    own = hops.select(giver="hop", from_host="host", from_queue_id="queue_id", from_epoch="epoch")
+    taken = hops.filter((C("parent").is_not_null() | C("about").is_not_null()) & C("first_seen").is_between(
+        night.starts_at, night.ends_at, closed="left")).select(
+        giver=pl.coalesce("parent", "about"), kind=pl.coalesce("kind", "notice"),
+        evidence=pl.when(C("parent").is_not_null()).then("evidence").otherwise(pl.lit("notice")),
+        strength=pl.coalesce("strength", "notice_strength"), gap_s=C("gap") / 1e6,
+        to_host="host", to_queue_id="queue_id", to_epoch="epoch",
+        late=pl.lit(False), duplicate=pl.lit(False),
+    )
+    given = recipients.filter(C("next_queue_id").is_not_null()).select("recipient", giver="hop", to_queue_id="next_queue_id")
+    return taken.join(own, on="giver").join(given, on=["giver", "to_queue_id"], how="left")
+
+
+def list_notices(traces: Traces, settled: pl.DataFrame, still: pl.DataFrame) -> pl.DataFrame:
+    """NOTICES whose own fate is settled in the night."""
+    made = traces.hops.filter(C("about").is_not_null()).select(
+        "host", "queue_id", "trace_id", kind="notice", made_at="arrived", about_trace_id="about_trace", about="about",
+    ).join(traces.hops.select(about="hop", about_queue_id="queue_id"), on="about")
+    return made.join(settled.select("trace_id", "recipient", "outcome", "resolved_at"), on="trace_id", how="inner")
+
+
+def carry_over(placed: dict[str, pl.DataFrame], traces: Traces, night: Night) -> pl.DataFrame:
+    """The EVENTS of every hop whose trace, or a notice about it, is not settled by the night's end or moves across it."""
+    waits = C("settled_at").is_null() | (C("settled_at") >= night.ends_at)
+    unsettled = traces.deliveries.filter(waits).select("component")
+    hops = traces.hops
+    crossing = hops.filter((C("last_seen") >= night.ends_at) | (~C("closed") & (C("last_seen") >= night.ends_at - RECENT_US)))
+    wanted = hops.join(pl.concat([unsettled, crossing.select("component")]).unique(), on="component", how="semi")
+    ahead = C("last_seen") >= night.ends_at
+    parts = [(wanted.filter(~ahead), placed["recipients"], placed.get("notices"))]
+    if "cut_hops" in placed:
+        cut = placed["cut_hops"].join(wanted.filter(ahead).select("hop"), on="hop", how="semi")
+        parts.append((cut, placed.get("cut_recipients", placed["recipients"].clear()), placed.get("cut_notices")))
+    events = []
+    for those, recipients, notices in parts:
+        keys = those.select("hop")
+        told = notices if notices is not None else pl.DataFrame(schema=NOTICE_COLUMNS)
+        events.append(unfold_hops(those, recipients.join(keys, on="hop", how="semi"), told.join(keys, on="hop", how="semi")))
+    return pl.concat(events)
+
+
+NOTICE_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "next_queue_id": pl.String, "action": pl.String, "at": pl.Int64, "hop": pl.UInt64, "host": pl.String,
+}

@@ -1,0 +1,101 @@
+"""Counts and delay sketches per hour and dimension, that add up by plain SUM.
+
+The sketch is DDSketch's log buckets (Masson, Rim, Lee: VLDB 2019): bucket k holds delays in (g^(k-1), g^k] milliseconds with
+g = (1 + e) / (1 - e), so that any quantile read from it is within the relative error e of a delay that was there.
+"""
+
+import math
+
+import polars as pl
+
+from hoptrace.schemas.delay_stats import DELAY_STATS, RELATIVE_ERROR
+from hoptrace.schemas.deliveries import STAGES
+
+C = pl.col
+HOUR_US = 3_600_000_000
+GROWTH = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
+KEYS = ["hour", "dimension", "value", "population", "metric", "outcome", "delay_class", "bucket"]
+
+
+def bucket_of(us: pl.Expr) -> pl.Expr:
+    """The sketch's bucket of a delay in microseconds; null for null, 0 for what is under a millisecond."""
+    ms = us / 1000
+    return pl.when(ms < 1).then(0).otherwise((ms.log() / math.log(GROWTH)).ceil()).cast(pl.Int32)
+
+
+def delay_of(bucket: pl.Expr) -> pl.Expr:
+    """Seconds that stand for a bucket: within RELATIVE_ERROR of everything in it."""
+    return pl.when(bucket == 0).then(0.0).otherwise(2 * (pl.lit(GROWTH).pow(bucket)) / (GROWTH + 1) / 1000)
+
+
+def count_rows(rows: pl.DataFrame, metric: str, dimensions: dict[str, pl.Expr]) -> list[pl.DataFrame]:
+    """Per dimension the rows (hour, us, population, outcome, delay_class, message) counted by bucket; null values are left out."""
+    ready = rows.with_columns(bucket=bucket_of(C("us")), metric=pl.lit(metric))
+    return [
+        ready.with_columns(dimension=pl.lit(dimension), value=value).filter(C("value").is_not_null()).group_by(KEYS).agg(
+            recipients=C("n_recipients").sum(), messages=C("message").n_unique().cast(pl.Int64)
+        )
+        for dimension, value in dimensions.items()
+    ]
+
+
+def domain_of(column: str) -> pl.Expr:
+    """The domain of an address, in lower case; null for the null sender and for addresses without one."""
+    return C(column).str.extract(r"@([^@]+)$").str.to_lowercase()
+
+
+def summarise_deliveries(rows: pl.DataFrame) -> pl.DataFrame:
+    """DELAY_STATS of settled rows (integers of microseconds, us_<stage> columns): end_to_end, and dwell by stage."""
+    base = rows.with_columns(
+        hour=C("settled_at") // HOUR_US * HOUR_US,
+        us=pl.when(C("outcome") == "delivered").then((C("delay_s") * 1e6).round().cast(pl.Int64)),
+        population=pl.when(C("caused_by").is_not_null() | (C("sender") == "")).then(pl.lit("notices")).otherwise(pl.lit("mail")),
+        message="trace_id",
+    )
+    parts = count_rows(base, "end_to_end", {
+        "fleet": pl.lit("all"), "entry_host": C("entry_host"), "route": C("path").list.join(">"),
+        "recipient_domain": domain_of("recipient"), "sender_domain": domain_of("sender"), "cause": C("cause"),
+    })
+    delivered = base.filter(C("outcome") == "delivered")
+    for stage in STAGES:
+        spent = delivered.with_columns(us=C(f"us_{stage}").clip(lower_bound=0)).filter(C("us") > 0)
+        parts += count_rows(spent, "dwell", {"stage": pl.lit(stage)})
+    return add_up(parts)
+
+
+def summarise_open(rows: pl.DataFrame, ends_at: int) -> pl.DataFrame:
+    """DELAY_STATS of what is open at the end of the night: open_age, in the night's last hour."""
+    base = rows.with_columns(
+        hour=pl.lit((ends_at - 1) // HOUR_US * HOUR_US, pl.Int64),
+        us=(C("delay_s") * 1e6).round().cast(pl.Int64),
+        population=pl.when(C("caused_by").is_not_null() | (C("sender") == "")).then(pl.lit("notices")).otherwise(pl.lit("mail")),
+        message="trace_id",
+    )
+    return add_up(count_rows(base, "open_age", {
+        "fleet": pl.lit("all"), "host": C("path").list.last(), "recipient_domain": domain_of("recipient"), "cause": C("cause"),
+    }))
+
+
+def summarise_stays(recipients: pl.DataFrame, hops: pl.DataFrame, starts_at: int, ends_at: int) -> pl.DataFrame:
+    """DELAY_STATS of the hand-overs of the night: dwell by host, hop to hop (route) and next hop."""
+    rows = recipients.filter(
+        C("status").is_in(["sent", "bounced", "expired", "stored"]) & (C("at") >= starts_at) & (C("at") < ends_at)
+    ).join(hops.select("hop", "host", "arrived", "sender", "trace_id"), on="hop", how="inner").with_columns(
+        hour=C("at") // HOUR_US * HOUR_US, us=(C("at") - C("arrived")).clip(lower_bound=0), outcome=C("status"),
+        population=pl.when(C("sender") == "").then(pl.lit("notices")).otherwise(pl.lit("mail")),
+        delay_class=pl.lit(None, pl.String), n_recipients=pl.lit(1, pl.Int64), message="trace_id",
+    )
+    return add_up(count_rows(rows, "dwell", {
+        "host": C("host"),
+        "next_hop": pl.coalesce("relay_host", "relay_name"),
+        "hop": pl.concat_str(["host", pl.coalesce("relay_host", "relay_name")], separator=">"),
+    }))
+
+
+def add_up(parts: list[pl.DataFrame]) -> pl.DataFrame:
+    """Partial DELAY_STATS (hour in µs) as one, equal keys summed."""
+    schema = {**DELAY_STATS.schema, "hour": pl.Int64}
+    frames = [part.select(pl.col(name).cast(dtype) for name, dtype in schema.items()) for part in parts if part.height]
+    if not frames:
+        return pl.DataFrame(schema=schema)
+    return pl.concat(frames).group_by(KEYS).agg(C("recipients").sum(), C("messages").sum()).sort(KEYS, nulls_last=False)
