@@ -27,6 +27,10 @@ KEEP_OLD_VERSIONS = {
 TRIES = 60
 
 
+class BeatenError(HoptraceError):
+    """Another run published the day first."""
+
+
 class Commits:
     """The Delta logs of the tables under `root`."""
 
@@ -73,19 +77,26 @@ class Commits:
         at = pl.col("modification_time").cast(pl.Int64).cast(pl.Datetime("ms", "UTC"))
         return frame.select("path", day.cast(pl.String).alias(DAY), at.cast(TIME).alias("at"))
 
+    def day_files(self, table: str, day: str, version: int | None = None) -> set[str]:
+        """Paths of the day's files in the table at `version`; none at version -1."""
+        if version == -1:
+            return set()
+        return set(self.files(table, version).filter(pl.col(DAY) == day)["path"].to_list())
+
     def nights(self) -> pl.DataFrame:
         """The rows of `nights` as they stand."""
         return self._nights_at(self.version(NIGHTS.name))
 
     def replace_day(self, table: Table, day: str, actions: list[AddAction], base: int) -> int:
         """Make `actions` the day's only files; returns the new version. HoptraceError where `base` had other files."""
-        before = self._day_files(table.name, day, base)
         for attempt in range(TRIES):
             opened = self.open(table.name)
             if opened is None:
                 opened = self._create(table, [DAY])
-            if opened.version() != base and self._day_files(table.name, day, opened.version()) != before:
-                raise _beaten(self.root, day)
+            if opened.version() != base:
+                before, now = (self.day_files(table.name, day, version) for version in (base, opened.version()))
+                if before != now:
+                    raise _beaten(self.root, day)
             opened = self._widen(opened, table)
             if self._commit(opened, actions, [DAY], [(DAY, "=", day)]):
                 return opened.version() + 1
@@ -96,11 +107,10 @@ class Commits:
         """Make `night` its day's row of `nights`; HoptraceError where that row changed since `base`."""
         row = pl.DataFrame([night], schema=NIGHTS.schema)
         same_day = pl.col(DAY) == night[DAY]
-        before = self._nights_at(base).filter(same_day)
         for attempt in range(TRIES):
             opened = self.open(NIGHTS.name) or self._create(NIGHTS, [])
             rows = self._nights_at(opened.version())
-            if not rows.filter(same_day).equals(before):
+            if opened.version() != base and not rows.filter(same_day).equals(self._nights_at(base).filter(same_day)):
                 raise _beaten(self.root, night[DAY])
             opened = self._widen(opened, NIGHTS)
             part = write_part(self.root, NIGHTS, None, NIGHTS.sorted(pl.concat([rows.filter(~same_day), row])))
@@ -116,11 +126,6 @@ class Commits:
         paths = [self.root.below(NIGHTS.name, path) for path in self.files(NIGHTS.name, version)["path"].to_list()]
         options = dict(self.root.options) or None
         return NIGHTS.conform(pl.read_parquet(paths, storage_options=options)) if paths else NIGHTS.empty()
-
-    def _day_files(self, table: str, day: str, version: int) -> set[str]:
-        if version < 0:
-            return set()
-        return set(self.files(table, version).filter(pl.col(DAY) == day)["path"].to_list())
 
     def _create(self, table: Table, partition_by: list[str]) -> DeltaTable:
         try:
@@ -158,8 +163,8 @@ class Commits:
         return True
 
 
-def _beaten(root: Root, day: str) -> HoptraceError:
-    return HoptraceError(
+def _beaten(root: Root, day: str) -> BeatenError:
+    return BeatenError(
         f"{root.url}: another run published {day} while this one was at work, so nothing of this run was published; "
         "run the day again if its inputs were not the same"
     )
@@ -171,7 +176,7 @@ def _unwritten(root: Root, table: str, error: Exception) -> HoptraceError:
 
 def brief(error: Exception) -> str:
     """The first line of what an error says."""
-    return (str(error) or type(error).__name__).splitlines()[0]
+    return " ".join((str(error) or type(error).__name__).split())[:300]
 
 
 def _wait(attempt: int) -> None:

@@ -22,6 +22,7 @@ STAGE_WORDS = {
     "between_hosts": "between the hosts",
 }
 NOTICE_WORDS = {"bounce_notice": "bounce notice", "delay_notice": "delay notice", "success_notice": "success notice"}
+PASSED_ON = ("delivered", "in_transit", "missing", "unknown")
 SAID = 160
 
 
@@ -32,7 +33,7 @@ def story_page(answer: Answer, zone: tzinfo) -> list[RenderableType]:
         page += story(row, [note for note in answer.notices if note["about_trace_id"] == row["trace_id"]], zone)
     shown = len(answer.rows)
     if shown < answer.found:
-        page.append(printing.line(f"\n{shown} of {number(answer.found)} shown; narrow the question, or raise --limit"))
+        page.append(printing.title(f"{shown} of {number(answer.found)} shown; narrow the question, or raise --limit"))
     elif not shown:
         page.append(printing.line("No message fits. Shorter parts of addresses and a larger --within find more;"))
         page.append(printing.line("`hoptrace coverage` shows which logs were read, and where they have holes."))
@@ -156,17 +157,19 @@ def _remarks(row: Row) -> list[str]:
 def _stay(row: Row, hop: Row, after: Row | None, zone: tzinfo) -> list[str]:
     lines = [f"arrived {_exact(hop['arrived_at'], zone)}"] if hop["arrived_at"] else []
     spent = hop["stages"] or {}
-    waits = [f"{span(spent[s])} {STAGE_WORDS[s]}" for s in STAGES if (spent.get(s) or 0) >= 0.0005]
+    waits = [f"{span(spent[s])} {STAGE_WORDS[s]}" for s in STAGES if (spent.get(s) or 0) >= 0.005]
     if waits:
         lines.append("spent " + ", ".join(waits))
     tries, relay, left = hop["attempts"] or 0, hop["relay"], hop["handed_over_at"]
     if left and after is None and row["place"] == "mailbox" and not relay:
         lines.append(f"saved {_exact(left, zone)}")
+    elif left and after is None and row["outcome"] not in PASSED_ON:
+        lines.append(f"last tried {_exact(left, zone)}" + (f" at {relay}" if relay else "") + f", {_tries(tries)}")
     elif left:
         to, at_try = f" to {relay}" if relay else "", f" at try {number(tries)}" if tries > 1 else ""
         lines.append(f"handed over {_exact(left, zone)}{to}{at_try}")
     elif tries:
-        lines.append(f"tried {printing.counted(tries, 'time')}" + (f", last at {relay}" if relay else ""))
+        lines.append(f"tried {_tries(tries)}" + (f", last at {relay}" if relay else ""))
     if hop["reply"]:
         lines.append(f"reply: {_short(hop['reply'])}")
     if after is not None:
@@ -174,6 +177,10 @@ def _stay(row: Row, hop: Row, after: Row | None, zone: tzinfo) -> list[str]:
     elif row["outcome"] == "in_transit":
         lines.append("the next host has not shown it yet")
     return lines
+
+
+def _tries(tries: int) -> str:
+    return printing.counted(tries, "time")
 
 
 def _notice(note: Row, zone: tzinfo) -> str:

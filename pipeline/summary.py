@@ -1,7 +1,7 @@
 """What is printed after a night: what became of the mail, what was slow, what was not understood, and where it lies."""
 
-import os
 import shlex
+import shutil
 from collections.abc import Sequence
 from datetime import timedelta, tzinfo
 from typing import Any
@@ -10,12 +10,11 @@ import polars as pl
 from rich.console import RenderableType
 
 from hoptrace.pipeline import printing
-from hoptrace.pipeline.coverage import errors_page, file_errors, holes, holes_page, unparsed, unparsed_page
+from hoptrace.pipeline.coverage import errors_page, file_errors, holes, holes_page, host_totals, unparsed, unparsed_page
 from hoptrace.pipeline.find import Row
 from hoptrace.pipeline.printing import clean, counted, moment, number, span
 from hoptrace.pipeline.stats import quantiles
 from hoptrace.pipeline.store import Store
-from hoptrace.pipeline.story import STAGE_WORDS
 
 CLASSES = ("on_time", "late", "overdue")
 OUTCOMES = (
@@ -24,7 +23,6 @@ OUTCOMES = (
 )  # fmt: skip
 SLOWEST = 5
 ROUTES = 10
-PREFIX = os.environ.get("HOPTRACE_COMMAND", "hoptrace")
 
 
 def summary(store: Store, days: Sequence[str]) -> dict[str, Any]:
@@ -34,7 +32,7 @@ def summary(store: Store, days: Sequence[str]) -> dict[str, Any]:
     return {
         "store": store.root.url,
         "days": list(days),
-        "lines": sum((night["counts"] or {}).get("lines") or 0 for night in _nights(store, days)),
+        "lines": int(host_totals(store, days)["lines"].sum()),
         "messages": counted["trace_id"].n_unique(),
         "recipients": int(counted["n"].sum()),
         "notices": mail.filter("is_notice")["trace_id"].n_unique(),
@@ -81,10 +79,6 @@ def _mail(store: Store, days: Sequence[str]) -> pl.DataFrame:
     return read.collect()
 
 
-def _nights(store: Store, days: Sequence[str]) -> list[dict[str, Any]]:
-    return [night for night in store.days() if night["day"] in days]
-
-
 def _outcomes(mail: pl.DataFrame) -> pl.DataFrame:
     """Per outcome, in the order of OUTCOMES: recipients in all and of each delay class, and messages."""
     by_class = [pl.col("n").filter(pl.col("delay_class") == name).sum().alias(name) for name in CLASSES]
@@ -116,9 +110,9 @@ def _slowest_page(rows: list[Row], zone: tzinfo) -> list[RenderableType]:
     if not rows:
         return []
     cells = [
-        [span(row["delay_s"]), row["outcome"].replace("_", " "), moment(row["submitted_at"], zone, seconds=False),
+        [span(row["delay_s"]), row["outcome"].replace("_", " "), moment(row["submitted_at"], zone, seconds=False)[5:],
          f"{_cut(row['sender'] or '<>')} -> {_cut(row['recipient'] or row['original_recipient'] or '?')}",
-         row["worst_host"] or "", STAGE_WORDS.get(row["worst_stage"], row["worst_stage"] or "")]
+         row["worst_host"] or "", (row["worst_stage"] or "").replace("_", " ")]
         for row in rows
     ]  # fmt: skip
     heads = [">delay", "outcome", "submitted", "message", "worst host", "worst stage"]
@@ -136,10 +130,15 @@ def _routes_page(rows: list[Row]) -> list[RenderableType]:
     return [printing.title("Busiest routes"), printing.table(heads, cells, wide=["route"])]
 
 
+def program() -> str:
+    """How hoptrace is called here: by its name where the shell finds it, else by ./run.sh."""
+    return "hoptrace" if shutil.which("hoptrace") else "./run.sh"
+
+
 def _example(store: Store, slowest: list[Row], zone: tzinfo) -> list[RenderableType]:
     """A `find` command that shows the slowest message."""
     for row in slowest:
-        command = [*PREFIX.split(), "find", "--store", store.root.url]
+        command = [program(), "find", "--store", store.root.url]
         began = row["first_attempt_at"] or row["submitted_at"] or row["resolved_at"]
         if row["message_id"] and clean(row["message_id"]) == row["message_id"]:
             command += ["--message-id", row["message_id"]]

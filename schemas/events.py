@@ -34,7 +34,7 @@ EVENTS = Table(
     {
         "stamp": (pl.Int64, "UTC microseconds of the line"),
         "host": (TEXT, "host that wrote the line, by its one name in the fleet"),
-        "place": (pl.Int64, "place in the host's file chain: minute of the file's first stamp since 2000 << 39 | byte offset"),
+        "place": (pl.Int64, "place in the host's file chain: minute of the file's first stamp since 2000 << 37 | byte offset"),
         "instance": (TEXT, "syslog name before the first '/', e.g. postfix or postfix-in; dovecot, exim ..."),
         "service": (TEXT, "daemon within the program (smtpd, qmgr, lmtp); null where the log lost it"),
         "pid": (pl.Int64, "process ID"),

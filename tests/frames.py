@@ -61,7 +61,7 @@ EVIL = delivery(
     sasl_user=None, resolved_at=after(60.5), settled_at=after(60.5), delay_s=60.5, worst_host="smtp01",
     worst_stage="connect", reply="550 5.1.1 no\x07 such\x1b]0;owned user", cause="no_such_user", dsn="5.1.1",
     return_due=False, flags=["maybe_duplicate"],
-    hops=[stay("smtp01", "4dj38C2222zCvj", 0, None, relay="mx.firma.example[198.51.100.9]:25")],
+    hops=[stay("smtp01", "4dj38C2222zCvj", 0, 60.5, relay="mx.firma.example[198.51.100.9]:25")],
 )  # fmt: skip
 REJECTED = delivery(
     "d", "nobody@skole.test", "rejected", message_id=None, sender="spam@bad.example", submitted_at=None, size=None,
@@ -138,7 +138,7 @@ TABLES: dict[str, dict[str, list[dict[str, Any]]]] = {
 }  # fmt: skip
 
 
-def make_store(place: Path) -> Store:
+def make_store(place: Path | str) -> Store:
     """A store at `place` with both nights."""
     store = Store(str(place))
     store.prepare()

@@ -1,39 +1,81 @@
-"""The whole night as one call of the pure functions, without Beam and without shards: what the pipeline must equal."""
+"""Nights as calls of the pure functions, without Beam and without shards: what the pipeline must equal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
+from hoptrace.schemas.catalog import DAY_TABLES
+from hoptrace.schemas.events import EVENTS
 from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms import assemble, doors, links, roots, sessions
+from hoptrace.transforms.assemble_hops import cut_ahead
 from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.plan import Night
 from hoptrace.transforms.publishable import NightTables, tell_night
+from hoptrace.transforms.summarise import add_up
 
 C = pl.col
+PUBLISHED = ("deliveries", "hops", "hop_recipients", "handoffs", "notices")
 
 
-def run_plain(events: pl.DataFrame, fleet: Fleet, night: Night, read_until: Mapping[str, int]) -> NightTables:
-    """Tables of a night from its events (EVENTS columns)."""
+def key_events(events: pl.DataFrame) -> pl.DataFrame:
+    """Events that name a queue ID, with the key that they are folded by."""
+    owned = events.filter(C("queue_id").is_not_null())
+    return owned.with_columns(hash_columns(owned, ["host", "queue_id"]).alias("key"))
+
+
+def run_plain(
+    events: pl.DataFrame, fleet: Fleet, night: Night, read_until: Mapping[str, int], state: pl.DataFrame | None = None
+) -> NightTables:
+    """Tables of a night from its events (EVENTS columns) and the state of the night before; `carried` is the next one's."""
     hosts = frozenset(read_until)
-    nameless = events.filter(C("queue_id").is_null() & C("kind").is_in(["door", "lost"]))
+    state = EVENTS.empty() if state is None else state
     told = sessions.fold_sessions(events)
-    keyed = pl.concat([events.join(nameless, on=["host", "stamp", "place"], how="anti"), told.filter(C("queue_id").is_not_null())])
-    keyed = keyed.filter(C("queue_id").is_not_null()).with_columns(hash_columns(keyed.filter(C("queue_id").is_not_null()), ["host", "queue_id"]).alias("key"))
+    keyed = key_events(pl.concat([events, told, state]))
     stays = assemble.assemble_hops(keyed, fleet, hosts)
-    tries = pl.concat([told.filter(C("queue_id").is_null()), stays.doors])
+    cut = assemble.assemble_hops(cut_ahead(keyed, night.ends_at), fleet, hosts)
+    tries = pl.concat([
+        doors.outside(told.filter(C("queue_id").is_null()), fleet, hosts),
+        doors.outside(stays.doors, fleet, hosts),
+        state.filter(C("queue_id").is_null()),
+    ])
     own = links.index_hops(stays.hops)
     candidates = pl.concat([
         links.link_claimed_children(own, links.claim_children(stays.hops, stays.recipients, stays.notices)),
         links.link_claimed_parents(own, links.claim_parents(stays.hops)),
-        links.link_by_message_id(links.offer_by_message_id(stays.hops, stays.recipients), links.seek_by_message_id(stays.hops, stays.recipients)),
-    ])
+        links.link_by_message_id(
+            links.offer_by_message_id(stays.hops, stays.recipients), links.seek_by_message_id(stays.hops, stays.recipients)
+        ),
+    ])  # fmt: skip
     forest = roots.grow_forest(candidates)
-    series = doors.match_series(
-        doors.name_client(doors.outside(tries, fleet, hosts)), doors.name_client(doors.accepted(stays.hops, stays.recipients)), night.ends_at
-    )
-    placed = {"hops": roots.place_hops(stays.hops, forest), "notices": stays.notices, "firsts": series.firsts,
-              "refusals": doors.write_refusals(series.never, night.ends_at)}
-    components = placed["hops"].select("hop", "component")
-    placed["recipients"] = stays.recipients.join(components, on="hop", how="left", maintain_order="left")
-    return tell_night(placed, fleet, night, dict(read_until))
+    came_in = doors.name_client(doors.accepted(stays.hops, stays.recipients))
+    series = doors.match_series(doors.name_client(tries), came_in, night.ends_at)
+    placed = {
+        "hops": roots.place_hops(stays.hops, forest), "recipients": stays.recipients, "notices": stays.notices,
+        "cut_hops": roots.place_hops(cut.hops, forest), "cut_recipients": cut.recipients, "cut_notices": cut.notices,
+        "firsts": series.firsts, "refusals": doors.write_refusals(series.never, night.ends_at),
+    }  # fmt: skip
+    told_night = tell_night(placed, fleet, night, dict(read_until))
+    waiting = series.waiting.filter(C("stamp") < night.ends_at)
+    return NightTables(told_night.tables, pl.concat([EVENTS.conform(told_night.carried), waiting]), told_night.stats)
+
+
+def run_nights(events: pl.DataFrame, fleet: Fleet, bounds: Sequence[int], read_until: Mapping[str, int]) -> list[NightTables]:
+    """The nights between neighbouring `bounds` (UTC microseconds), each from its own lines and the state of the one before."""
+    nights: list[NightTables] = []
+    for starts_at, ends_at in zip(bounds, bounds[1:]):
+        night = Night(starts_at, ends_at, not nights)
+        window = night.window
+        lines = events.filter(C("stamp").is_between(window.starts_at, window.ends_at, closed="left"))
+        until = {host: min(at, window.ends_at) for host, at in read_until.items()}
+        nights.append(run_plain(lines, fleet, night, until, nights[-1].carried if nights else None))
+    return nights
+
+
+def publish(nights: Sequence[NightTables]) -> dict[str, pl.DataFrame]:
+    """The tables that a store holds after `nights`, as published, in their own order."""
+    tables = {
+        name: DAY_TABLES[name].sorted(pl.concat([DAY_TABLES[name].conform(night.tables[name]) for night in nights]))
+        for name in PUBLISHED
+    }
+    return {**tables, "delay_stats": add_up([night.stats for night in nights])}

@@ -128,7 +128,13 @@ def test_no_index_is_out_of_bounds() -> None:
     )
     import os
 
-    env = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_DISABLE_CACHE": "1", "NUMBA_CACHE_DIR": "", "PYTHONPATH": path()}
+    env = {
+        **os.environ,
+        "NUMBA_BOUNDSCHECK": "1",
+        "NUMBA_DISABLE_CACHE": "1",
+        "NUMBA_CACHE_DIR": "",
+        "PYTHONPATH": path(),
+    }
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

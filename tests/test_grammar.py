@@ -1,6 +1,6 @@
 """Every row of every grammar has an example that it alone matches; a stranger's text changes neither kind nor fields.
 
-Both engines are asked: the plain one (tests/oracle.py), which says what the rows mean, and the fast one that runs at night.
+Two engines are asked: the plain one (tests/oracle.py), which says what the rows mean, and the fast one.
 """
 
 from pathlib import Path

@@ -26,7 +26,9 @@ LAB = Path("/work/shared/mail-lab/dev/logs")
 NEAR = 1_767_225_600_000_000  # 2026-01-01
 DAY = 86_400_000_000
 ALL = Window(NEAR - 60 * DAY, NEAR + 60 * DAY, NEAR)
-FLEET = Fleet(timezone="Europe/Copenhagen", hosts={"mx03": Host("mx03", timezone="UTC"), "mx02": Host("mx02", timezone="UTC")})
+FLEET = Fleet(
+    timezone="Europe/Copenhagen", hosts={"mx03": Host("mx03", timezone="UTC"), "mx02": Host("mx02", timezone="UTC")}
+)
 GRAMMARS = load_grammars()
 HEAD = "2026-01-02T06:28:31.5+00:00 mx01 "
 
@@ -204,7 +206,12 @@ def test_templates_and_examples_are_bounded() -> None:
 
 def test_lines_outside_the_window_are_only_counted() -> None:
     window = Window(NEAR, NEAR + DAY, NEAR)
-    stamps = ["2025-12-31T23:59:59.999999Z", "2026-01-01T00:00:00Z", "2026-01-01T23:59:59.999999Z", "2026-01-02T00:00:00Z"]
+    stamps = [
+        "2025-12-31T23:59:59.999999Z",
+        "2026-01-01T00:00:00Z",
+        "2026-01-01T23:59:59.999999Z",
+        "2026-01-02T00:00:00Z",
+    ]
     out = parsed("".join(f"{s} mx01 postfix/qmgr[1]: 4ddwjK3DcKzY0: removed\n" for s in stamps), window=window)
     assert out.counts == {"lines": 4, "events": 2, "quiet": 0, "unparsed": 0, "outside": 2}
 
@@ -219,7 +226,9 @@ def test_queue_ids_prove_zones_and_years() -> None:
 
 
 def test_dovecots_own_file_is_dovecots() -> None:
-    out = parsed("Jan 02 06:28:31 lmtp(123): Info: Connect from 10.77.0.23\nJan 02 06:28:31 master: Info: x\n", host="store01")
+    out = parsed(
+        "Jan 02 06:28:31 lmtp(123): Info: Connect from 10.77.0.23\nJan 02 06:28:31 master: Info: x\n", host="store01"
+    )
     assert set(out.events["host"].to_list()) <= {"store01"}
     assert set(out.unparsed["program"].to_list()) <= {"dovecot"}
     assert out.counts["outside"] == 0
@@ -259,12 +268,16 @@ def test_any_chunking_gives_the_same(parts: list[bytes]) -> None:
     assert pl.concat([piece.events for piece in pieces]).equals(whole.events)
     assert sum((Counter(piece.counts) for piece in pieces), Counter()) == Counter(whole.counts)
     coverage = pl.concat([piece.coverage for piece in pieces]).group_by("host", "hour", maintain_order=True)
-    assert coverage.agg(pl.col("lines", "bytes").sum()).sort("host", "hour").equals(
-        whole.coverage.select("host", "hour", "lines", "bytes")
+    assert (
+        coverage.agg(pl.col("lines", "bytes").sum())
+        .sort("host", "hour")
+        .equals(whole.coverage.select("host", "hour", "lines", "bytes"))
     )
     templates = pl.concat([piece.unparsed for piece in pieces]).group_by("program", "template")
-    assert templates.agg(pl.col("lines").sum(), pl.col("example").min()).sort("program", "template").equals(
-        whole.unparsed.select("program", "template", "lines", "example")
+    assert (
+        templates.agg(pl.col("lines").sum(), pl.col("example").min())
+        .sort("program", "template")
+        .equals(whole.unparsed.select("program", "template", "lines", "example"))
     )
 
 

@@ -66,7 +66,9 @@ def test_no_stamp(line: str) -> None:
 
 @settings(deadline=None)
 @given(
-    st.sampled_from(["Europe/Copenhagen", "America/St_Johns", "Australia/Lord_Howe", "Africa/Casablanca", "Asia/Kolkata", "UTC"]),
+    st.sampled_from(
+        ["Europe/Copenhagen", "America/St_Johns", "Australia/Lord_Howe", "Africa/Casablanca", "Asia/Kolkata", "UTC"]
+    ),
     st.lists(st.datetimes(datetime(2019, 1, 1), datetime(2030, 12, 31)), min_size=1, max_size=30),
     st.booleans(),
 )

@@ -104,6 +104,16 @@ def test_of_two_runs_that_started_from_the_same_store_one_loses(store: Store, da
     assert ids(store, [DAY1]) == ["first"]
 
 
+def test_a_publication_that_the_engine_runs_twice_is_one(store: Store) -> None:
+    publish(store, DAY1, "old")
+    base = store.versions()
+    part = store.write_part(DELIVERIES, DAY1, rows("new"))
+    for _ in range(2):
+        store.publish(DAY1, {"deliveries": [part]}, {}, base)
+    assert ids(store) == ["new"]
+    assert len(store.days()) == 1
+
+
 def test_two_first_nights_at_once(store: Store) -> None:
     base = store.versions()
     assert set(base.values()) == {-1}
@@ -237,3 +247,14 @@ def test_a_part_that_is_gone_is_an_error_not_a_traceback(store: Store) -> None:
     shutil.rmtree(store.root.below("deliveries", f"day={DAY1}"))
     with pytest.raises(HoptraceError, match="deliveries: cannot read its files"):
         store.read("deliveries")
+
+
+def test_old_versions_outlive_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(commits.KEEP_OLD_VERSIONS, "delta.checkpointInterval", "2")
+    store = Store(str(tmp_path / "store"))
+    publish(store, DAY1, "a")
+    for number in range(1, 6):
+        publish(store, f"2026-04-{number:02d}", str(number))
+    assert list(Path(store.root.url, "deliveries", "_delta_log").glob("*.checkpoint.parquet"))
+    assert ids(store) == ["a", *"12345"]
+    assert DeltaTable(store.root.below("deliveries"), version=1).to_pandas()["trace_id"].to_list() == ["a"]

@@ -109,17 +109,38 @@ def _views(data: Any, starts: Any, ends: Any, constants: Any, views: Any, valid:
         valid[k] = True
         size = np.int64(ends[k]) - start
         views[k, 0] = size
-        for part in range(3):
-            word = np.uint32(0)
-            for j in range(4):
-                at = part * 4 + j
-                if at < size:
-                    word |= np.uint32(data[start + at]) << np.uint32(8 * j)
-            views[k, 1 + part] = np.int32(word)
-            if size > 12:
-                views[k, 2] = 0
-                views[k, 3] = start
-                break
+        if size > 12:
+            views[k, 1] = np.int32(_word(data, start))
+            views[k, 2] = 0
+            views[k, 3] = start
+        elif start + 12 <= data.size:
+            for part in range(3):
+                left = size - 4 * part
+                word = np.int64(0)
+                if left > 0:
+                    word = _word(data, start + 4 * part)
+                    if left < 4:
+                        word &= (np.int64(1) << (8 * left)) - 1
+                views[k, 1 + part] = np.int32(word)
+        else:
+            for part in range(3):
+                word = np.int64(0)
+                for j in range(4):
+                    if part * 4 + j < size:
+                        word |= np.int64(data[start + part * 4 + j]) << (8 * j)
+                views[k, 1 + part] = np.int32(word)
+
+
+@compiled
+def _word(data: Any, i: int) -> int:
+    """Four bytes as a little-endian number."""
+    at = np.uint64(i)
+    return (
+        np.int64(data[at])
+        | np.int64(data[at + np.uint64(1)]) << 8
+        | np.int64(data[at + np.uint64(2)]) << 16
+        | np.int64(data[at + np.uint64(3)]) << 24
+    )
 
 
 @compiled
@@ -183,8 +204,16 @@ def _place(data: Any, starts: Any, ends: Any, ip_starts: Any, ip_ends: Any) -> N
             if c == 46 or c == 58:
                 address = True
             elif c == 37:
-                while i + 1 < end and data[i + 1] != 93 and (data[i + 1] == 95 or 48 <= data[i + 1] <= 57
-                                                           or 65 <= data[i + 1] <= 90 or 97 <= data[i + 1] <= 122):
+                while (
+                    i + 1 < end
+                    and data[i + 1] != 93
+                    and (
+                        data[i + 1] == 95
+                        or 48 <= data[i + 1] <= 57
+                        or 65 <= data[i + 1] <= 90
+                        or 97 <= data[i + 1] <= 122
+                    )
+                ):
                     i += 1
             elif not (48 <= c <= 57 or 65 <= c <= 70 or 97 <= c <= 102):
                 address = False
@@ -267,7 +296,13 @@ class Columns:
     """The columns of lines whose rows and field spans are known, over the chunk's bytes."""
 
     def __init__(
-        self, data: bytes, rows: Array, bases: Array, spans: Array, slots: Mapping[str, Array], constants: Sequence[str | int]
+        self,
+        data: bytes,
+        rows: Array,
+        bases: Array,
+        spans: Array,
+        slots: Mapping[str, Array],
+        constants: Sequence[str | int],
     ) -> None:
         self.data, self.array = pa.py_buffer(data), np.frombuffer(data, np.uint8)
         self.rows, self.bases, self.spans, self.slots = rows, bases, spans, slots
@@ -347,7 +382,9 @@ def _constant_view(value: bytes, at: int) -> tuple[Array, int]:
 
 def strings_over(data: bytes, offsets: Array) -> pl.Series:
     """Strings that follow each other in `data`, string n at bytes offsets[n] to offsets[n + 1] (int64)."""
-    array = pa.Array.from_buffers(pa.large_string(), offsets.size - 1, [None, pa.py_buffer(offsets.data), pa.py_buffer(data)])
+    array = pa.Array.from_buffers(
+        pa.large_string(), offsets.size - 1, [None, pa.py_buffer(offsets.data), pa.py_buffer(data)]
+    )
     series = pl.from_arrow(array)
     assert isinstance(series, pl.Series)
     return series
@@ -355,6 +392,11 @@ def strings_over(data: bytes, offsets: Array) -> pl.Series:
 
 def nullable(values: Array) -> pl.Series:
     """Int64 series of `values`; NONE is null."""
-    series = pl.Series(values)
     missing = values == NONE
-    return series.set(pl.Series(missing), None) if missing.any() else series
+    if not missing.any():
+        return pl.Series(values)
+    bits = pa.py_buffer(np.packbits(~missing, bitorder="little").tobytes())
+    data = pa.py_buffer(np.ascontiguousarray(values, np.int64).data)
+    series = pl.from_arrow(pa.Array.from_buffers(pa.int64(), values.size, [bits, data]))
+    assert isinstance(series, pl.Series)
+    return series

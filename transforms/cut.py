@@ -193,8 +193,9 @@ def _stamp(data: Any, i: int, end: int) -> tuple[int, int, int, bool]:
 def _same(data: Any, a: int, a_end: int, b: int, b_end: int) -> bool:
     if a_end - a != b_end - b:
         return False
-    for k in range(a_end - a):
-        if data[a + k] != data[b + k]:
+    first, second = np.uint64(a), np.uint64(b)
+    for k in range(np.uint64(a_end - a)):
+        if data[first + k] != data[second + k]:
             return False
     return True
 
@@ -215,7 +216,7 @@ def _grown(slots: Any, found: Any, data: Any) -> Any:
 @compiled
 def _key(data: Any, start: int, end: int, style: int) -> int:
     h = np.uint64(14695981039346656037) + np.uint64(style)
-    for k in range(start, end):
+    for k in range(np.uint64(start), np.uint64(end)):
         h = (h ^ np.uint64(data[k])) * np.uint64(1099511628211)
     return np.int64((h ^ (h >> np.uint64(29))) & np.uint64(0x3FFFFFFFFFFFFFFF))
 
@@ -238,9 +239,10 @@ def _code(data: Any, start: int, end: int, style: int, slots: Any, found: Any, k
 
 @compiled
 def _word(data: Any, i: int, end: int) -> int:
-    while i < end and data[i] != 32:
-        i += 1
-    return i
+    for k in range(np.uint64(i), np.uint64(max(i, end))):
+        if data[k] == 32:
+            return np.int64(k)
+    return max(i, end)
 
 
 @compiled
@@ -272,9 +274,10 @@ def _exim_id(data: Any, i: int, end: int) -> bool:
 
 @compiled
 def _tag_end(data: Any, i: int, end: int) -> int:
-    while i < end and data[i] != 32 and data[i] != 58 and data[i] != 91:
-        i += 1
-    return i
+    for k in range(np.uint64(i), np.uint64(max(i, end))):
+        if data[k] == 32 or data[k] == 58 or data[k] == 91:
+            return np.int64(k)
+    return max(i, end)
 
 
 @compiled
@@ -473,7 +476,8 @@ def _dovecot(data: Any, i: int, end: int) -> bool:
 
 
 @compiled
-def _line_ends(data: Any, words: Any, ends: Any) -> None:
+def _line_ends(data: Any, words: Any, ends: Any) -> int:
+    """Fills `ends`, and gives the number of lines, which may be more than fit."""
     k = 0
     i = 0
     whole = words.size * 8
@@ -488,25 +492,23 @@ def _line_ends(data: Any, words: Any, ends: Any) -> None:
             if i >= data.size:
                 break
         if data[i] == 10:
-            ends[k] = i
+            if k < ends.size:
+                ends[k] = i
             k += 1
         i += 1
-
-
-@compiled
-def _line_count(data: Any) -> int:
-    count = 0
-    for i in range(data.size):
-        count += data[i] == 10
-    return count
+    return k
 
 
 def line_ends(data: bytes | Array) -> Array:
     """Positions (int32) of the line feeds of a chunk, which ends with one."""
     array = np.frombuffer(data, np.uint8)
-    ends = np.empty(_line_count(array), np.int32)
-    _line_ends(array, np.frombuffer(data, np.uint64, array.size // 8), ends)
-    return ends
+    words = np.frombuffer(data, np.uint64, array.size // 8)
+    ends = np.empty(array.size // 64 + 64, np.int32)
+    lines = _line_ends(array, words, ends)
+    if lines > ends.size:
+        ends = np.empty(lines, np.int32)
+        _line_ends(array, words, ends)
+    return ends[:lines].copy()
 
 
 def cut_heads(chunk: bytes | Array) -> Heads:

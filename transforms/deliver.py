@@ -27,7 +27,7 @@ def name_trace(hops: pl.DataFrame) -> pl.Series:
 
 def gather_steps(rows: pl.DataFrame, walks: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
     """The walks with what each stay knows: one row per (last, step), ordered by last and travel."""
-    stays = hops.select("hop", "host", "queue_id", "arrived", "queued", "evidence", "strength", "kind", "delay_warning", "queue_lifetime")
+    stays = hops.select("hop", "host", "queue_id", "arrived", "queued", "partial", "evidence", "strength", "kind", "delay_warning", "queue_lifetime")
     facts = rows.select("row", "hop", "at", "try_start", "attempts", "relay_name", "reply", "connect_us", "transmit_us", "waiting_us",
                         "held_us", "last_deferred", "recipient", "original_recipient", "unsure")
     steps = walks.join(facts, on="row", how="left", maintain_order="left").join(stays, on="hop", how="left", maintain_order="left")
@@ -59,7 +59,7 @@ def list_stays(steps: pl.DataFrame) -> pl.DataFrame:
         likely=(C("strength") == "likely").any(),
         unsure=C("unsure").any(),
         warning_due=(overdue >= C("delay_warning")).any(),
-        warning_known=C("delay_warning").is_not_null().any(),
+        warning_known=C("delay_warning").is_not_null().any() & ~C("partial").any(),
         return_due=(overdue >= C("queue_lifetime")).any(),
         return_known=C("queue_lifetime").is_not_null().any(),
         **{f"us_{stage}": C(stage).sum() for stage in STAGES},
@@ -114,6 +114,7 @@ def write_deliveries(
     facts = judge_outcomes(facts, night.ends_at)
     roots = hops.filter(C("parent").is_null()).select(
         "message_id", "sender", "client_name", "client_ip", "sasl_user", "size", "partial", "about_trace", "component",
+        "client_host",
         root_hop="hop", trace_id="trace_id", entry_host="host", submitted="arrived",
     )
     out = facts.join(entrance, on="last", how="left", maintain_order="left").join(
@@ -148,7 +149,7 @@ def write_deliveries(
         caused_by="about_trace", path="path", hops="hops", worst_host="worst_host", worst_stage="worst_stage",
         attempts=C("attempts").fill_null(0), dsn="dsn", reply="reply",
         cause=pl.when(C("outcome") != "delivered").then("cause"),
-        certainty=pl.when(unread | C("partial")).then(pl.lit("incomplete")).when("likely").then(pl.lit("likely")).otherwise(pl.lit("certain")),
+        certainty=pl.when(unread | C("partial") | C("client_host").is_not_null()).then(pl.lit("incomplete")).when("likely").then(pl.lit("likely")).otherwise(pl.lit("certain")),
         flags=pl.concat_list(
             pl.when(C("unsure").fill_null(False)).then(pl.lit("maybe_duplicate")),
             pl.when(C("after_data").fill_null(False)).then(pl.lit("recipients_incomplete")),

@@ -88,6 +88,8 @@ class Tables(NamedTuple):
 
     pool: Array
     ops: Array
+    node: Array  # of each operation: a number that rows share as far as they begin with the same operations
+    alike: Array  # of each operation: how many of the rows listed next begin alike up to it, and so fail where it fails
     op_start: Array  # of each row; -1 for a row that is a regular expression
     slots: Array  # captures of each row, the queue ID included
     has_id: Array
@@ -144,11 +146,13 @@ def compile_grammars(sources: Sequence[tuple[str, Mapping[str, Any]]]) -> Gramma
         listed = content.get("row", [])
         program = content.get("program")
         if not isinstance(program, str) or not isinstance(listed, list):
-            raise HoptraceError(f"{name}: needs program = \"...\" and [[row]] tables; see another file beside it")
+            raise HoptraceError(f'{name}: needs program = "..." and [[row]] tables; see another file beside it')
         read = [_row(f"{name}: row {n + 1}", row, pool, program == REPLIES) for n, row in enumerate(listed)]
         services = tuple(sorted({service for row in read for service in row.services}))
         if len(services) > SERVICES:
-            raise HoptraceError(f"{name}: {len(services)} services, at most {SERVICES} can be told apart; join some rows")
+            raise HoptraceError(
+                f"{name}: {len(services)} services, at most {SERVICES} can be told apart; join some rows"
+            )
         tags = _compiled(name, "tags", content["tags"]) if "tags" in content else None
         programs.append(Program(program, tags, services, len(rows), len(rows) + len(read)))
         ids.append(_ids(name, content.get("queue_id", "[0-9A-Za-z]{1,}"), pool))
@@ -195,7 +199,9 @@ def _row(where: str, row: Mapping[str, Any], pool: bytearray, reply: bool) -> Ro
         return Row(kind, tuple(services), has_id, None, pattern, bare, fields, constants)
     tokens = list(_tokens(where, bare))
     fields = ("queue_id",) * has_id
-    fields += tuple(dict.fromkeys(value for what, value, _ in tokens if what == "field" and value not in ("-", *fields)))
+    fields += tuple(
+        dict.fromkeys(value for what, value, _ in tokens if what == "field" and value not in ("-", *fields))
+    )
     _check_fields(where, fields)
     ops = tuple(_ops(where, tokens, fields, pool))
     return Row(kind, tuple(services), has_id, bare, None, "", fields, constants, ops)
@@ -306,6 +312,24 @@ def _literal_start(row: Row) -> int:
     return (text[1:] if text[:2] in ("{{", "}}") else text).encode()[0]
 
 
+def _alike(
+    rows: Sequence[Row], starts: Sequence[int], nodes: Sequence[int], listed: Sequence[int], ranges: Array
+) -> Array:
+    alike = np.zeros(max(len(nodes), 1), np.int32)
+    paths = [set(nodes[start : start + len(row.ops)]) if start >= 0 else set() for row, start in zip(rows, starts)]
+    for first, end in {(int(first), int(end)) for first, end in ranges.reshape(-1, 2)}:
+        for at in range(first, end):
+            row = listed[at]
+            if starts[row] < 0 or len(_first_bytes(rows[row])) > 1:
+                continue
+            for op in range(starts[row], starts[row] + len(rows[row].ops)):
+                after = at + 1
+                while after < end and nodes[op] in paths[listed[after]]:
+                    after += 1
+                alike[op] = after - at - 1
+    return alike
+
+
 def _tables(
     programs: Sequence[Program],
     rows: Sequence[Row],
@@ -313,12 +337,19 @@ def _tables(
     pool: bytes,
 ) -> Tables:
     ops: list[tuple[int, ...]] = []
+    nodes: list[int] = []
+    known: dict[tuple[object, ...], int] = {}
     starts = []
     literals = bytearray(pool)
     regexes = []
     for row in rows:
         starts.append(-1 if row.pattern is not None else len(ops))
         shift = len(ops)
+        path: tuple[object, ...] = (row.has_id,)
+        for op in row.ops:
+            number = known.setdefault((*path, op), len(known))
+            nodes.append(number)
+            path = (number,)
         ops += [(op[0], op[1], op[2], op[3] + shift, op[4]) if op[0] == OPTION else op for op in row.ops]
         regexes.append(_pooled(row.starts, literals) if row.starts else (0, 0))
     listed: list[int] = []
@@ -346,6 +377,8 @@ def _tables(
     return Tables(
         np.frombuffer(bytes(literals) or b"\0", np.uint8),
         np.array(ops or [(END, 0, 0, 0, 0)], np.int32),
+        np.array(nodes or [0], np.int32),
+        _alike(rows, starts, nodes, listed, ranges),
         np.array(starts, np.int32),
         np.array([len(row.fields) for row in rows], np.int32),
         np.array([row.has_id for row in rows], np.bool_),

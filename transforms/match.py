@@ -13,15 +13,16 @@ from hoptrace.transforms.jit import compiled
 Array = np.ndarray[Any, Any]
 
 NO_ROW = -1
-_LITERAL, _CAPTURE, _OPTION = 1, 2, 3
 
 
 @compiled
 def _equal(data: Any, i: int, end: int, pool: Any, at: int, size: int) -> bool:
     if i + size > end:
         return False
-    for k in range(size):
-        if data[i + k] != pool[at + k]:
+    data_at = np.uint64(i)
+    pool_at = np.uint64(at)
+    for k in range(np.uint64(size)):
+        if data[data_at + k] != pool[pool_at + k]:
             return False
     return True
 
@@ -30,19 +31,21 @@ def _equal(data: Any, i: int, end: int, pool: Any, at: int, size: int) -> bool:
 def _find(data: Any, i: int, end: int, pool: Any, at: int, size: int) -> int:
     """Where the literal is first found from i on; `end` where it is not."""
     first = pool[at]
-    last = end - size
-    while i <= last:
-        if data[i] == first and _equal(data, i, end, pool, at, size):
-            return i
-        i += 1
+    last = end - size + 1
+    if last <= i:
+        return end
+    for k in range(np.uint64(i), np.uint64(last)):
+        if data[k] == first and _equal(data, np.int64(k), end, pool, at, size):
+            return np.int64(k)
     return end
 
 
 @compiled
 def _find_last(data: Any, i: int, end: int, pool: Any, at: int, size: int) -> int:
+    first = pool[at]
     k = end - size
     while k >= i:
-        if _equal(data, k, end, pool, at, size):
+        if data[k] == first and _equal(data, k, end, pool, at, size):
             return k
         k -= 1
     return -1
@@ -57,9 +60,10 @@ def _address(data: Any, i: int, end: int) -> int:
             k += 2 if data[k] == 92 else 1
         if k < end:
             i = k + 1
-    while i < end and data[i] != 62:
-        i += 1
-    return i
+    for k in range(np.uint64(i), np.uint64(end)):
+        if data[k] == 62:
+            return np.int64(k)
+    return end
 
 
 @compiled
@@ -92,9 +96,10 @@ def _capture(data: Any, i: int, end: int, pool: Any, kind: int, at: int, size: i
             k += 1
         return k if k > i else -1
     if kind == 5:
-        while k < end and not (data[k] == 44 and k + 1 < end and data[k + 1] == 32):
-            k += 1
-        return k
+        for at_k in range(np.uint64(i), np.uint64(end)):
+            if data[at_k] == 44 and at_k + np.uint64(1) < np.uint64(end) and data[at_k + np.uint64(1)] == 32:
+                return np.int64(at_k)
+        return end
     if kind == 6:
         return _find_last(data, i, end, pool, at, size) if size else end
     if kind == 9:
@@ -112,30 +117,42 @@ def _capture(data: Any, i: int, end: int, pool: Any, kind: int, at: int, size: i
 
 
 @compiled
-def _fits(data: Any, i: int, end: int, pool: Any, ops: Any, op: int, spans: Any, base: int) -> bool:
-    """Whether the text [i, end) is what the program at `op` describes; its captures go to spans[base + slot]."""
+def _fits(
+    data: Any, i: int, end: int, pool: Any, ops: Any, node: Any, op: int, spans: Any, base: int, line: int, memo: Any
+) -> int:
+    """-1 where the text [i, end) is what the program at `op` describes, else the operation that failed.
+
+    Captures go to spans[base + slot].
+
+    What an operation did to this line is kept in memo[its node] = (line, position after; -1: failed, -2: left out), for
+    other rows that begin alike.
+    """
     while True:
         code = ops[op, 0]
-        if code == 1:
-            if not _equal(data, i, end, pool, ops[op, 1], ops[op, 2]):
-                return False
-            i += ops[op, 2]
-        elif code == 2:
-            kind = ops[op, 1]
-            stop = _capture(data, i, end, pool, kind, ops[op, 3], ops[op, 4])
-            if stop < 0:
-                return False
+        if code == 0:
+            return -1 if i == end else op
+        at = node[op]
+        stop = np.int64(memo[at, 1])
+        if memo[at, 0] != line:
+            if code == 2:
+                stop = _capture(data, i, end, pool, ops[op, 1], ops[op, 3], ops[op, 4])
+            elif _equal(data, i, end, pool, ops[op, 1], ops[op, 2]):
+                stop = i + ops[op, 2] if code == 1 else i
+            else:
+                stop = -1 if code == 1 else -2
+            memo[at, 0] = line
+            memo[at, 1] = stop
+        if stop == -1:
+            return op
+        if stop == -2:
+            op = ops[op, 3]
+            continue
+        if code == 2:
             slot = ops[op, 2]
             if slot >= 0:
                 spans[base + slot, 0] = i
-                spans[base + slot, 1] = stop - 1 if kind == 7 and stop > i and data[stop - 1] == 41 else stop
-            i = stop
-        elif code == 3:
-            if not _equal(data, i, end, pool, ops[op, 1], ops[op, 2]):
-                op = ops[op, 3]
-                continue
-        else:
-            return i == end
+                spans[base + slot, 1] = stop - 1 if ops[op, 1] == 7 and stop > i and data[stop - 1] == 41 else stop
+        i = stop
         op += 1
 
 
@@ -165,6 +182,7 @@ def _match(
         width = max(width, tables.slots[n] + 1)
     spans = np.empty((lines * 4 + width, 2), np.int32)
     base = 0
+    memo = np.full((tables.node.size, 2), -1, np.int32)
     for line in range(lines):
         if base + width > spans.shape[0]:
             bigger = np.empty((spans.shape[0] * 2, 2), np.int32)
@@ -192,10 +210,12 @@ def _match(
                 row = np.int64(tables.row_list[plain])
                 plain += 1
                 at = start
+                from_plain = True
             else:
                 row = np.int64(tables.row_list[tagged])
                 tagged += 1
                 at = body
+                from_plain = False
             if row <= after[line] or not (tables.services[row] & services[line]):
                 continue
             op = np.int64(tables.op_start[row])
@@ -205,12 +225,16 @@ def _match(
             else:
                 for slot in range(tables.slots[row]):
                     spans[base + slot, 0] = -1
-                first = base
                 if tables.has_id[row]:
                     spans[base, 0] = start
                     spans[base, 1] = id_end
-                if _fits(data, at, end, tables.pool, tables.ops, op, spans, first):
+                failed = _fits(data, at, end, tables.pool, tables.ops, tables.node, op, spans, base, line, memo)
+                if failed < 0:
                     rows[line] = row
+                elif from_plain:
+                    plain += tables.alike[failed]
+                else:
+                    tagged += tables.alike[failed]
             if rows[line] >= 0:
                 base += tables.slots[row]
                 break

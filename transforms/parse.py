@@ -164,7 +164,9 @@ def _events(
 
 
 def _taken(values: list[Any], at: Array) -> pl.Series:
-    return pl.Series([*values, None], dtype=pl.String).gather(pl.Series(np.where(at < 0, len(values), at), dtype=pl.UInt32))
+    return pl.Series([*values, None], dtype=pl.String).gather(
+        pl.Series(np.where(at < 0, len(values), at), dtype=pl.UInt32)
+    )
 
 
 def _column(columns: Columns, name: str) -> dict[str, pl.Series]:

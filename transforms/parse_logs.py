@@ -37,7 +37,8 @@ def key_events(events: pl.DataFrame, shards: int) -> Iterator[Keyed]:
 
 def key_sessions(events: pl.DataFrame, shards: int) -> Iterator[Keyed]:
     """Events of SMTP sessions, to the shard of their (host, pid)."""
-    sessions = events.filter(C("kind").is_in(SESSION_KINDS) & (C("pid").is_not_null() | C("queue_id").is_null()))
+    begins = (C("kind") == "arrive") & C("pid").is_not_null()
+    sessions = events.filter(C("kind").is_in(SESSION_KINDS) & (begins | C("queue_id").is_null()))
     if sessions.height:
         yield from pack("sessions", sessions.with_columns(hash_columns(sessions, ["host", "pid"]).alias("key")), "key", shards)
 

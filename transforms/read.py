@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+import numpy as np
 from isal import isal_zlib
 
 from hoptrace.schemas.errors import HoptraceError
@@ -12,7 +13,7 @@ from hoptrace.transforms.storage import open_file
 
 BLOCK_BYTES = 1 << 20
 MAX_LINE_BYTES = 64 << 20
-PLACE_SHIFT = 39
+PLACE_SHIFT = 37
 
 
 @dataclass(frozen=True)
@@ -61,23 +62,29 @@ def read_chunks(r: Range, chunk_bytes: int) -> Iterator[Chunk | FileReport]:
 
     Plain, gzip (of many members too), bzip2, xz and Zstandard files are told by their first bytes. Lines keep their
     bytes, NULs and carriage returns too; a final line without line feed is given one. Where a file is truncated,
-    corrupt, gone or shorter than `r.size`, the whole lines up to there come, and the report says what and where; a
-    line longer than MAX_LINE_BYTES is cut there, and the report says so.
+    corrupt or shorter than `r.size`, the whole lines up to there come, and the report says what and where; a line
+    longer than MAX_LINE_BYTES is cut there, and the report says so. Raises HoptraceError where a file is gone or cannot
+    be read: what a second try may mend is no damage to publish.
     """
     report = FileReport(r.path, r.start)
     lines = LineCutter(chunk_bytes, max(0, r.start - 1), dropping=r.start > 0)
     try:
         with open_file(r.path, max(0, r.start - 1)) as stream:
             for chunk in cut_range(stream, r, lines, Meter(report)):
-                report.lines += chunk.data.count(b"\n")
+                report.lines += line_count(chunk)
                 yield chunk
-    except (Damage, HoptraceError) as error:
+    except Damage as error:
         for chunk in lines.rest(whole=False):
-            report.lines += chunk.data.count(b"\n")
+            report.lines += line_count(chunk)
             yield chunk
         report.error = f"{error}; the lines from byte {lines.offset} of its text on are missing"
     report.error = "; ".join(text for text in (report.error, lines.problem()) if text) or None
     yield report
+
+
+def line_count(chunk: Chunk) -> int:
+    """How many lines a chunk holds; several times as fast as bytes.count."""
+    return int(np.count_nonzero(np.frombuffer(chunk.data, np.uint8) == 10))
 
 
 def read_head(path: str, head_bytes: int) -> tuple[bytes, bool]:

@@ -10,8 +10,8 @@ C = pl.col
 def split_stay(steps: pl.DataFrame) -> pl.DataFrame:
     """Stage columns in microseconds for the steps of walks, in order of travel.
 
-    `steps` has last, arrived, at, queued, connect_us, transmit_us, waiting_us, held_us, previous_at (null at the entrance)
-    and next_kind (kind of the link onward). A stay counts from where the one before handed over, so that the overlap of two
+    `steps` has last, arrived, at, queued, partial, connect_us, transmit_us, waiting_us, held_us, previous_at (null at the
+    entrance) and next_kind (kind of the link onward). What a partial hop did before its log begins was waiting, most likely. A stay counts from where the one before handed over, so that the overlap of two
     hosts' dialogue counts once, with the giver.
     """
     entrance = C("previous_at").is_null()
@@ -24,14 +24,15 @@ def split_stay(steps: pl.DataFrame) -> pl.DataFrame:
     left = C("_span")
     wanted = {
         "connect": C("connect_us"), "transmit": C("transmit_us"), "held": C("held_us"), "waiting_retry": C("waiting_us") - C("held_us"),
-        "receive": pl.coalesce(C("queued"), C("arrived")) - C("_begin"),
+        "receive": pl.when(~C("partial")).then(pl.coalesce("queued", "arrived") - C("_begin")),
     }
     for stage, want in wanted.items():
         steps = steps.with_columns(pl.min_horizontal(want.fill_null(0).clip(lower_bound=0), left).alias(stage))
         steps = steps.with_columns(_span=left - C(stage))
     to_filter = (C("next_kind") == "filter").fill_null(False)
     return steps.with_columns(
-        in_queue=C("_span"),
+        in_queue=pl.when("partial").then(0).otherwise("_span"),
+        waiting_retry=C("waiting_retry") + pl.when("partial").then("_span").otherwise(0),
         filter=pl.when(to_filter).then("transmit").otherwise(0),
         transmit=pl.when(to_filter).then(0).otherwise("transmit"),
     ).drop("_span", "_begin")

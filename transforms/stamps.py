@@ -74,7 +74,9 @@ def local_to_utc(local: Array, zone: str, second_pass: Array | None = None) -> A
     first = (EPOCH + timedelta(microseconds=int(local.min()))).year - 1
     last = (EPOCH + timedelta(microseconds=int(local.max()))).year + 1
     changes = [change for year in range(first, last + 1) for change in transitions(zone, year)]
-    offsets = np.array([_offset(info, datetime(first, 1, 1, tzinfo=timezone.utc))] + [east for _, east in changes], np.int64)
+    offsets = np.array(
+        [_offset(info, datetime(first, 1, 1, tzinfo=timezone.utc))] + [east for _, east in changes], np.int64
+    )
     if not changes:
         return local - offsets[0]
     moments = np.array([moment for moment, _ in changes], np.int64)
@@ -92,7 +94,9 @@ def _nearest_days(near_day: int) -> Array:
     for month in range(1, 13):
         for day in range(1, 32):
             days = [_day(year, month, day) for year in range(max(near.year - 8, 1), min(near.year + 9, 9999))]
-            table[month * 32 + day] = min((day for day in days if day is not None), key=lambda d: abs(d - near_day), default=0)
+            table[month * 32 + day] = min(
+                (day for day in days if day is not None), key=lambda d: abs(d - near_day), default=0
+            )
     return table
 
 

@@ -39,6 +39,11 @@ def count_rows(rows: pl.DataFrame, metric: str, dimensions: dict[str, pl.Expr]) 
     ]
 
 
+def name_route() -> pl.Expr:
+    """The hosts of a row's path, and 'outside' where the mail was delivered there: a>b>outside."""
+    return C("path").list.join(">") + pl.when(C("place") == "outside").then(pl.lit(">outside")).otherwise(pl.lit(""))
+
+
 def domain_of(column: str) -> pl.Expr:
     """The domain of an address, in lower case; null for the null sender and for addresses without one."""
     return C(column).str.extract(r"@([^@]+)$").str.to_lowercase()
@@ -53,7 +58,7 @@ def summarise_deliveries(rows: pl.DataFrame) -> pl.DataFrame:
         message="trace_id",
     )
     parts = count_rows(base, "end_to_end", {
-        "fleet": pl.lit("all"), "entry_host": C("entry_host"), "route": C("path").list.join(">"),
+        "fleet": pl.lit("all"), "entry_host": C("entry_host"), "route": name_route(),
         "recipient_domain": domain_of("recipient"), "sender_domain": domain_of("sender"), "cause": C("cause"),
     })
     delivered = base.filter(C("outcome") == "delivered")
