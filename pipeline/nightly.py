@@ -60,7 +60,7 @@ def trace_night(p: beam.Pipeline, ranges: Sequence[Range], state: pl.DataFrame, 
         logs.files | beam.Map(as_report).with_output_types(Keyed),
         logs.coverage | "coverage" >> beam.Map(under, "coverage").with_output_types(Keyed),
         logs.unparsed | "unparsed" >> beam.Map(under, "unparsed").with_output_types(Keyed),
-        found.waiting | "waiting" >> beam.Map(under, "waiting").with_output_types(Keyed),
+        (found.waiting, sessions.waiting) | "all waiting" >> beam.Flatten() | "waiting" >> beam.Map(under, "waiting").with_output_types(Keyed),
     )
     _ = told | "night" >> beam.Flatten() | PublishNight(plan, target)
 

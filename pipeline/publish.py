@@ -79,7 +79,7 @@ class WriteTables(beam.PTransform):  # type: ignore[misc]
 
 def check_counts(counts: Mapping[str, int]) -> None:
     """Raises HoptraceError where rows were lost or doubled between two steps."""
-    lines = sum(counts.get(name, 0) for name in ("events", "quiet", "unparsed", "outside"))
+    lines = sum(counts.get(name, 0) for name in ("events", "quiet", "unparsed", "outside", "ahead"))
     if counts.get("lines", 0) != lines:
         raise HoptraceError(f"{counts.get('lines', 0)} lines read but {lines} accounted for; nothing was published; report this")
     for sent, received in MUST_AGREE:
@@ -90,16 +90,14 @@ def check_counts(counts: Mapping[str, int]) -> None:
             )
 
 
-def write_coverage(parts: list[bytes], files: pl.DataFrame, plan: Plan, target: Target) -> pl.DataFrame:
+def write_coverage(parts: list[bytes], files: pl.DataFrame, target: Target) -> pl.DataFrame:
     """COVERAGE of the night's hours; a file that could not be read whole is a hole of its host."""
     hours = add_coverage([decode_frame(part) for part in parts]) if parts else pl.DataFrame(schema=COVERAGE.schema)
     broken = files.filter(C("error").is_not_null()).select(
         host=C("path").replace_strict(dict(target.folder_hosts), default=None, return_dtype=pl.String),
         hole=C("path") + ": " + C("error"),
     ).group_by("host").agg(C("hole").sort().str.join("; "))
-    night = plan.night
-    return hours.filter(C("hour").is_null() | C("hour").is_between(
-        night.starts_at // 3_600_000_000 * 3_600_000_000, night.ends_at, closed="left")).join(broken, on="host", how="left")
+    return hours.filter(C("lines") > 0).join(broken, on="host", how="left")
 
 
 class PublishNight(beam.PTransform):  # type: ignore[misc]
@@ -128,7 +126,7 @@ class PublishNight(beam.PTransform):  # type: ignore[misc]
         files = list_files([json.loads(data) for data in told.get("file", [])])
         small = {
             "delay_stats": add_up([decode_frame(data) for data in told.get("stats", [])]),
-            "coverage": write_coverage(told.get("coverage", []), files, plan, target),
+            "coverage": write_coverage(told.get("coverage", []), files, target),
             "unparsed": add_templates([decode_frame(data) for data in told.get("unparsed", [])]),
             "files": files,
             OPEN_HOPS.name: unpack(("waiting", data) for data in told.get("waiting", [])).get("waiting", OPEN_HOPS.empty()),
@@ -139,6 +137,7 @@ class PublishNight(beam.PTransform):  # type: ignore[misc]
                 counts[f"rows of {name}"] = counts.get(f"rows of {name}", 0) + frame.height
         store.publish(target.day, parts, {
             "starts_at": at(plan.night.starts_at), "ends_at": at(plan.night.ends_at), "cold_start": plan.night.cold_start,
+            "timezone": plan.fleet.timezone,
             "state_of": target.state_of, "inputs": files.to_dicts(), "counts": dict(sorted(counts.items())),
         }, target.base)
         yield target.day

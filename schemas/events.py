@@ -6,6 +6,7 @@ from hoptrace.schemas.table import Table
 
 KINDS = (
     "arrive",  # a queue took a message: client, or local submission
+    "client",  # who brought it, where another line says so
     "message",  # its Message-ID
     "queue",  # its envelope sender, size, number of recipients
     "attempt",  # one try for one recipient, with its status
@@ -38,6 +39,7 @@ EVENTS = Table(
         "instance": (TEXT, "syslog name before the first '/', e.g. postfix or postfix-in; dovecot, exim ..."),
         "service": (TEXT, "daemon within the program (smtpd, qmgr, lmtp); null where the log lost it"),
         "pid": (pl.Int64, "process ID"),
+        "session": (TEXT, "SMTP session as the daemon names it, where it does; else its pid tells sessions apart"),
         "kind": (pl.Enum(KINDS), "what the line says"),
         "queue_id": (TEXT, "the message's ID on this host: queue ID, or the store's session ID"),
         "client_name": (TEXT, "who handed it over: verified name or 'unknown'"),

@@ -31,6 +31,8 @@ def run_plain(
     hosts = frozenset(read_until)
     state = EVENTS.empty() if state is None else state
     told = sessions.fold_sessions(events)
+    crossing = sessions.cut_sessions(told, night.ends_at)
+    told = told.drop("since")
     keyed = key_events(pl.concat([events, told, state]))
     stays = assemble.assemble_hops(keyed, fleet, hosts)
     cut = assemble.assemble_hops(cut_ahead(keyed, night.ends_at), fleet, hosts)
@@ -57,7 +59,7 @@ def run_plain(
     }  # fmt: skip
     told_night = tell_night(placed, fleet, night, dict(read_until))
     waiting = series.waiting.filter(C("stamp") < night.ends_at)
-    return NightTables(told_night.tables, pl.concat([EVENTS.conform(told_night.carried), waiting]), told_night.stats)
+    return NightTables(told_night.tables, pl.concat([EVENTS.conform(told_night.carried), waiting, crossing]), told_night.stats)
 
 
 def run_nights(events: pl.DataFrame, fleet: Fleet, bounds: Sequence[int], read_until: Mapping[str, int]) -> list[NightTables]:

@@ -118,6 +118,7 @@ def fold_hops(events: pl.DataFrame) -> pl.DataFrame:
         "arrival": "arrival", "orig_queue_id": "orig_queue_id", "_sender": "sender", "_size": "size", "_nrcpt": "nrcpt",
         "_message_id": "message_id",
     })
+    client = first_of(events, "client", {"_client_name": "client_name", "_client_ip": "client_ip", "_helo": "helo"})
     message = first_of(events.filter(C("message_id").is_not_null()), "message", {"message_id": "message_id"})
     queue = first_of(events, "queue", {"sender": "sender", "size": "size", "nrcpt": "nrcpt", "queued": "stamp"})
     store = first_of(events.filter(C("message_id").is_not_null()), "store", {"_stored_id": "message_id"})
@@ -127,11 +128,14 @@ def fold_hops(events: pl.DataFrame) -> pl.DataFrame:
     )
     proven = queue_id_time(spans["queue_id"], spans["first_seen"])
     hops = spans.with_columns(proven.alias("_proven"))
-    for part in (arrive, message, queue, store, late_sender, fold_holds(events)):
+    for part in (arrive, client, message, queue, store, late_sender, fold_holds(events)):
         hops = hops.join(part, on="hop_no", how="left", maintain_order="left")
     hops = hops.with_columns(
         epoch=pl.coalesce("_proven", "first_seen"),
         instance=pl.coalesce("_instance", "instance"),
+        client_name=pl.coalesce("client_name", "_client_name"),
+        client_ip=pl.coalesce("client_ip", "_client_ip"),
+        helo=pl.coalesce("helo", "_helo"),
         sender=pl.coalesce("sender", "_sender", "_any_sender"),
         size=pl.coalesce("size", "_size"),
         nrcpt=pl.coalesce("nrcpt", "_nrcpt"),
@@ -142,7 +146,8 @@ def fold_hops(events: pl.DataFrame) -> pl.DataFrame:
                                     pl.when(C("queued").is_null()).then("aborted_at")),
     ).with_columns(closed=C("closed_at").is_not_null(), arrived=C("epoch"))
     hops = hops.with_columns(hash_columns(hops, ["host", "queue_id", "epoch"]).alias("hop"))
-    return hops.drop("_instance", "_proven", "_sender", "_size", "_nrcpt", "_message_id", "_stored_id", "_any_sender", "begins")
+    return hops.drop("_instance", "_proven", "_sender", "_size", "_nrcpt", "_message_id", "_stored_id", "_any_sender", "begins", "_client_name",
+                     "_client_ip", "_helo")
 
 
 def fold_attempts(events: pl.DataFrame) -> pl.DataFrame:
@@ -173,7 +178,7 @@ def fold_attempts(events: pl.DataFrame) -> pl.DataFrame:
         first_end=C("stamp").first(),
         first_connect=C("connect").first(),
         first_transmit=C("transmit").first(),
-        last_deferred=C("stamp").filter(C("status") == "deferred").max(),
+        last_deferred=C("stamp").filter((C("status") == "deferred") & (C("repeat") > 0)).max(),
         attempts=C("repeat").sum(),
         waiting_us=C("waited").sum(),
         connect_us=C("connect").sum(),

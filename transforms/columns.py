@@ -84,7 +84,7 @@ def _escape(data: Any, out: Any) -> None:
 
 
 def valid_utf8(data: bytes) -> bytes:
-    """`data`, in which every byte that is not valid UTF-8 is written as `\\xNN`; the same object where all are valid."""
+    r"""`data`, in which every byte that is no valid UTF-8 is written as `\xNN`; the same object where all are valid."""
     if data.isascii():
         return data
     array = np.frombuffer(data, np.uint8)
@@ -201,7 +201,7 @@ def _place(data: Any, starts: Any, ends: Any, ip_starts: Any, ip_ends: Any) -> N
         address = False
         while i < end and data[i] != 93:
             c = data[i]
-            if c == 46 or c == 58:
+            if c in (46, 58):
                 address = True
             elif c == 37:
                 while (

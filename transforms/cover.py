@@ -18,7 +18,7 @@ def add_coverage(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
     """Partial coverage (host, hour in µs, sums, first_at, last_at) as one row per host and hour."""
     return (
         pl.concat(list(parts)).group_by("host", "hour")
-        .agg(pl.col(SUMS).sum(), C("first_at").min(), C("last_at").max())
+        .agg(pl.col(SUMS).sum(), C("first_at").min(), C("last_at", "read_at").max())
         .select(COVERAGE_PARTIAL.keys()).sort("host", "hour", nulls_last=False)
     )
 
@@ -34,10 +34,10 @@ def read_hosts(coverage: bytes) -> dict[str, int]:
     """Host -> UTC microseconds up to which its log is read, for every host of whose log something was understood."""
     if not coverage:
         return {}
-    hosts = decode_frame(coverage).group_by("host").agg(C("events").sum(), C("last_at").max()).filter(
-        (C("events") > 0) & C("last_at").is_not_null()
+    hosts = decode_frame(coverage).group_by("host").agg(C("events").sum(), C("read_at").max()).filter(
+        (C("events") > 0) & C("read_at").is_not_null()
     ).sort("host")
-    return dict(hosts.select("host", "last_at").iter_rows())
+    return dict(hosts.select("host", "read_at").iter_rows())
 
 
 def add_templates(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:

@@ -29,8 +29,8 @@ OWN_EXIM = 3  # ... whose word is an Exim message ID
 class Heads:
     """What the heads of a chunk's lines say; arrays with one value a line, and the distinct hosts and tags.
 
-    `starts`/`ends`: the line without its line end; `texts`/`text_ends`: the text after the head, without trailing blanks;
-    `form`, `stamp`: see above; `host`: index into `hosts` (-1: none); `tag`: index into `tags` (-1: none); `pid`: -1 is none.
+    `starts`, `ends`: the line without its line end; `texts`, `text_ends`: the text after the head, without trailing
+    blanks; `form`, `stamp`: see above; `host`, `tag`: index into `hosts`, `tags`, -1 for none; `pid`: -1 for none.
     """
 
     starts: Array
@@ -194,7 +194,7 @@ def _same(data: Any, a: int, a_end: int, b: int, b_end: int) -> bool:
     if a_end - a != b_end - b:
         return False
     first, second = np.uint64(a), np.uint64(b)
-    for k in range(np.uint64(a_end - a)):
+    for k in range(np.uint64(a_end - a)):  # noqa: SIM110
         if data[first + k] != data[second + k]:
             return False
     return True
@@ -287,10 +287,7 @@ def _pid(data: Any, i: int, end: int) -> tuple[int, int]:
     pid = 0
     while close < end and data[close] != 93:
         c = data[close]
-        if pid >= 0 and 48 <= c <= 57 and pid < 1000000000000:
-            pid = pid * 10 + np.int64(c) - 48
-        else:
-            pid = -1
+        pid = pid * 10 + np.int64(c) - 48 if 0 <= pid < 1000000000000 and 48 <= c <= 57 else -1
         if c == 32:
             return -2, i
         close += 1
@@ -469,7 +466,7 @@ def _dovecot(data: Any, i: int, end: int) -> bool:
     name = (100, 111, 118, 101, 99, 111, 116)
     if end - i < 7:
         return False
-    for k in range(7):
+    for k in range(7):  # noqa: SIM110
         if data[i + k] != name[k]:
             return False
     return True
@@ -514,8 +511,8 @@ def line_ends(data: bytes | Array) -> Array:
 def cut_heads(chunk: bytes | Array) -> Heads:
     """The heads of the lines of a chunk of log (ends with a line feed, under 2 GiB, valid UTF-8).
 
-    Headers read: RFC 3164 (with or without <PRI>, day padded with a blank or 0), RFC 3339 as rsyslog writes it, RFC 5424
-    (syslog.conf(5), RFC 5424 section 6), Exim's mainlog (Exim spec, chapter 52) and Dovecot's own file.
+    Headers read: RFC 3164 (with or without <PRI>, day padded with a blank or 0), RFC 3339 as rsyslog writes it,
+    RFC 5424 (syslog.conf(5), RFC 5424 section 6), Exim's mainlog (Exim spec, chapter 52) and Dovecot's own file.
     """
     data = np.frombuffer(chunk, np.uint8)
     feeds = line_ends(chunk)

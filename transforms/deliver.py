@@ -11,6 +11,7 @@ from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.hexes import hex_of
 from hoptrace.transforms.plan import Night
 from hoptrace.transforms.outcomes import judge_outcomes
+from hoptrace.transforms.seconds import seconds_of
 from hoptrace.transforms.stages import find_worst, settle_remainder, split_stay
 from hoptrace.transforms.traces import trace_recipients
 
@@ -43,7 +44,7 @@ def gather_steps(rows: pl.DataFrame, walks: pl.DataFrame, hops: pl.DataFrame) ->
 
 def list_stays(steps: pl.DataFrame) -> pl.DataFrame:
     """last, hops (list of STAY structs), path, attempts, certain, warning facts: the steps of each walk folded to lists."""
-    seconds = pl.struct(*((C(stage) / 1e6).alias(stage) for stage in STAGES)).alias("stages")
+    seconds = pl.struct(*(seconds_of(stage).alias(stage) for stage in STAGES)).alias("stages")
     stay = pl.struct(
         "host", "queue_id",
         C("arrived").cast(pl.Datetime("us", "UTC")).alias("arrived_at"),
@@ -141,7 +142,7 @@ def write_deliveries(
         n_recipients=C("n_recipients").fill_null(1),
         first_attempt_at=pl.coalesce("first_attempt_at", pl.when(C("submitted_at").is_null()).then("resolved")),
         resolved_at="resolved", settled_at="settled", outcome="outcome", place="place", folder="folder",
-        delay_s=C("delay_us") / 1e6,
+        delay_s=seconds_of("delay_us"),
         warned_at="warned",
         warning_due=pl.when("warning_known").then(C("warning_due").fill_null(False) & (C("sender") != "")),
         returned_at="returned",

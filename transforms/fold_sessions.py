@@ -11,13 +11,14 @@ from hoptrace.transforms.bundles import unpack
 from hoptrace.transforms.frames import encode_frame
 from hoptrace.transforms.parse_logs import key_events
 from hoptrace.transforms.plan import Keyed, Plan
-from hoptrace.transforms.sessions import fold_sessions
+from hoptrace.transforms.sessions import cut_sessions, fold_sessions
 
 C = pl.col
 
 
 class FoldSessions(beam.PTransform):  # type: ignore[misc]
-    """PCollection[Keyed] of sessions -> tagged: keyed (events that found a queue ID), doors (frames that did not), counts."""
+    """PCollection[Keyed] of sessions -> tagged: keyed (events that found a queue ID), doors (frames that did not), waiting
+    (events of the next night that lines of this one tell), counts."""
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()
@@ -25,7 +26,11 @@ class FoldSessions(beam.PTransform):  # type: ignore[misc]
 
     def fold(self, shard: tuple[int, Iterable[tuple[str, bytes]]]) -> Iterator[Any]:
         """One shard of sessions."""
-        events = fold_sessions(unpack(shard[1])["sessions"].drop("key"))
+        told = fold_sessions(unpack(shard[1])["sessions"].drop("key"))
+        crossing = cut_sessions(told, self.plan.night.ends_at)
+        if crossing.height:
+            yield TaggedOutput("waiting", encode_frame(crossing))
+        events = told.drop("since")
         owned = events.filter(C("queue_id").is_not_null())
         yield from key_events(owned, self.plan.shards)
         yield TaggedOutput("counts", ("events with a queue ID", owned.height))
@@ -35,5 +40,5 @@ class FoldSessions(beam.PTransform):  # type: ignore[misc]
         return (
             sessions
             | beam.GroupByKey()
-            | beam.FlatMap(self.fold).with_outputs("doors", "counts", main="keyed")
+            | beam.FlatMap(self.fold).with_outputs("doors", "waiting", "counts", main="keyed")
         )

@@ -1,4 +1,4 @@
-"""Grammars: the rows of `schemas/grammar/*.toml`, checked, and compiled to small integer programs for `transforms.match`."""
+"""Grammars: the rows of `schemas/grammar/*.toml`, checked, and compiled to integer programs for `transforms.match`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -77,14 +77,14 @@ class Program:
         return parts.get("instance") or self.name, service.rsplit("/", 1)[-1] or None if service else None
 
     def mask(self, service: str | None) -> int:
-        """The service as a bit that rows ask for; every bit where it is unknown, one of its own where no row names it."""
+        """The service as a bit that rows ask for; every bit where it is unknown, another where no row names it."""
         if service is None:
             return EVERY
         return 1 << (self.services.index(service) if service in self.services else SERVICES)
 
 
 class Tables(NamedTuple):
-    """All rows as arrays. `pool`: bytes of all literals; `ops`: [code, type or offset, slot or length, offset, length]."""
+    """All rows as arrays. `pool`: all literals; `ops`: [code, type or offset, slot or length, offset, length]."""
 
     pool: Array
     ops: Array

@@ -1,5 +1,6 @@
 """Compiled functions: numba's `njit`, cached on disk wherever that is possible, also from a read-only installation."""
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -46,5 +47,7 @@ def compiled(function: Function) -> Function:
     A cached function is compiled anew when its own file changes, not when a file it calls into does: what is
     compiled calls only compiled functions of the same file.
     """
-    wrapped: Function = numba.njit(cache=True, nogil=True)(function)
+    wrapped: Function = numba.njit(nogil=True)(function)
+    with contextlib.suppress(RuntimeError):  # where the source is no file, as in a zip archive, there is no cache
+        wrapped.enable_caching()  # type: ignore[attr-defined]
     return wrapped

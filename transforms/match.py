@@ -21,7 +21,7 @@ def _equal(data: Any, i: int, end: int, pool: Any, at: int, size: int) -> bool:
         return False
     data_at = np.uint64(i)
     pool_at = np.uint64(at)
-    for k in range(np.uint64(size)):
+    for k in range(np.uint64(size)):  # noqa: SIM110
         if data[data_at + k] != pool[pool_at + k]:
             return False
     return True

@@ -30,29 +30,34 @@ COVERAGE_PARTIAL = {
     "unparsed": pl.Int64(),
     "first_at": pl.Int64(),
     "last_at": pl.Int64(),
+    "read_at": pl.Int64(),
     "zone_conflicts": pl.Int64(),
     "year_conflicts": pl.Int64(),
 }
 DELAYS = ("delay_before", "delay_queue", "delay_connect", "delay_transmit")
 LARGEST = (1 << 31) - 1 - 64
-EVENT, SILENT, STRANGE, ELSEWHERE = range(4)
+EVENT, SILENT, STRANGE, ELSEWHERE, AHEAD = range(5)
 
 
 @dataclass(frozen=True)
 class Window:
-    """Which lines count: stamped in [starts_at, ends_at); year-less stamps are near near_us. UTC microseconds."""
+    """Which lines are read: stamped in [starts_at, ends_at); year-less stamps are near near_us. UTC microseconds.
+
+    Lines from `counted_until` on are evidence for what went before: they give events, but count in no table.
+    """
 
     starts_at: int
     ends_at: int
     near_us: int
+    counted_until: int | None = None
 
 
 @dataclass(frozen=True)
 class Parsed:
     """What a chunk says.
 
-    `events`: the table of that name. `coverage`, `unparsed`: partial sums of those tables; lines without a stamp stand under
-    hour null. `counts`: lines = events + quiet + unparsed + outside (lines stamped outside the window, not read further).
+    `events`: the table of that name. `coverage`, `unparsed`: partial sums of those tables; lines without a stamp stand
+    under hour null. `counts`: lines = events + quiet + unparsed + outside (stamped outside the window).
     """
 
     events: pl.DataFrame
@@ -75,9 +80,9 @@ class _Lines:
 
 
 def parse_chunk(chunk: Chunk, r: Range, grammars: Grammars, fleet: Fleet, window: Window) -> Parsed:
-    """The events, coverage and unparsed lines of a chunk of the file range `r`.
+    r"""The events, coverage and unparsed lines of a chunk of the file range `r`.
 
-    Bytes that are no valid UTF-8 become `\\xNN`. Raises HoptraceError where the chunk is larger than 2 GiB.
+    Bytes that are no valid UTF-8 become `\xNN`. Raises HoptraceError where the chunk is larger than 2 GiB.
     """
     data = valid_utf8(chunk.data)
     if len(data) > LARGEST:
@@ -99,13 +104,15 @@ def parse_chunk(chunk: Chunk, r: Range, grammars: Grammars, fleet: Fleet, window
     found = rows >= 0
     fate[known[found]] = np.where(quiet_rows[rows[found]], SILENT, EVENT)
     told = np.flatnonzero(found & ~quiet_rows[rows])
+    if window.counted_until is not None:
+        fate[inside & (lines.stamp >= window.counted_until)] = AHEAD
     columns = Columns(data, rows[told], bases[told], spans, grammars.fields, grammars.constants)
     events = _events(columns, known[told], repeat[told], lines, heads, r, grammars)
     zone, year = _contradictions(events)
     coverage = _coverage(lines, fate, known[told], zone, year)
     unparsed = _unparsed(columns, heads, lines, np.flatnonzero(fate == STRANGE))
-    tally = np.bincount(fate, minlength=4).tolist()
-    counts = dict(zip(("events", "quiet", "unparsed", "outside"), tally))
+    tally = np.bincount(fate, minlength=5).tolist()
+    counts = dict(zip(("events", "quiet", "unparsed", "outside", "ahead"), tally))
     return Parsed(events, coverage, unparsed, {"lines": len(fate), **counts})
 
 
@@ -215,9 +222,10 @@ def _contradictions(events: pl.DataFrame) -> tuple[Array, Array]:
 
 def _coverage(lines: _Lines, fate: Array, event_lines: Array, zone: Array, year: Array) -> pl.DataFrame:
     """Sums by host and hour; runs of lines of one host and hour are added up first."""
-    counted = np.flatnonzero(fate != ELSEWHERE)
+    ahead = _read_ahead(lines, fate)
+    counted = np.flatnonzero(fate < ELSEWHERE)
     if not counted.size:
-        return pl.DataFrame(schema=COVERAGE_PARTIAL)
+        return ahead
     marks = np.zeros((2, len(fate)), np.int64)
     marks[0, event_lines] = zone
     marks[1, event_lines] = year
@@ -239,14 +247,26 @@ def _coverage(lines: _Lines, fate: Array, event_lines: Array, zone: Array, year:
             "unparsed": total(fate == STRANGE),
             "first_at": nullable(np.minimum.reduceat(stamp, runs)),
             "last_at": nullable(np.maximum.reduceat(stamp, runs)),
+            "read_at": nullable(np.maximum.reduceat(stamp, runs)),
             "zone_conflicts": total(marks[0, counted]),
             "year_conflicts": total(marks[1, counted]),
         },
         schema=COVERAGE_PARTIAL,
     )
     sums = [pl.col(name).sum() for name in frame.columns[2:] if not name.endswith("_at")]
-    ends = [pl.col("first_at").min(), pl.col("last_at").max()]
-    return frame.group_by("host", "hour").agg(*sums, *ends).select(*COVERAGE_PARTIAL).sort("host", "hour")
+    ends = [pl.col("first_at").min(), pl.col("last_at", "read_at").max()]
+    both = pl.concat([frame, ahead])
+    return both.group_by("host", "hour").agg(*sums, *ends).select(*COVERAGE_PARTIAL).sort("host", "hour")
+
+
+def _read_ahead(lines: _Lines, fate: Array) -> pl.DataFrame:
+    """Per host and hour how far lines were read that count in the next night only: rows without lines."""
+    ahead = np.flatnonzero(fate == AHEAD)
+    stamp = pl.Series(lines.stamp[ahead], dtype=pl.Int64)
+    read = pl.DataFrame({"host": _taken(lines.hosts, lines.host[ahead]), "hour": stamp // HOUR * HOUR, "read_at": stamp})
+    read = read.group_by("host", "hour").agg(pl.col("read_at").max())
+    none = {name: pl.lit(None if name.endswith("_at") else 0, dtype).alias(name) for name, dtype in COVERAGE_PARTIAL.items()}
+    return read.select(*(pl.col(name) if name in read.columns else none[name] for name in COVERAGE_PARTIAL)).sort("host", "hour")
 
 
 def _unparsed(columns: Columns, heads: Heads, lines: _Lines, at: Array) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.parse import Parsed, parse_chunk
 from hoptrace.transforms.plan import Keyed, Plan
 from hoptrace.transforms.read import FileReport, Range, read_chunks
-from hoptrace.transforms.sessions import SESSION_KINDS
+from hoptrace.transforms.sessions import SESSION_KINDS, name_session
 
 C = pl.col
 OUTPUTS = ("sessions", "coverage", "unparsed", "files", "counts")
@@ -36,8 +36,8 @@ def key_events(events: pl.DataFrame, shards: int) -> Iterator[Keyed]:
 
 
 def key_sessions(events: pl.DataFrame, shards: int) -> Iterator[Keyed]:
-    """Events of SMTP sessions, to the shard of their (host, pid)."""
-    begins = (C("kind") == "arrive") & C("pid").is_not_null()
+    """Events of SMTP sessions, to the shard of their (host, session)."""
+    begins = (C("kind") == "arrive") & name_session().is_not_null()
     sessions = events.filter(C("kind").is_in(SESSION_KINDS) & (begins | C("queue_id").is_null()))
     if sessions.height:
         yield from pack("sessions", sessions.with_columns(hash_columns(sessions, ["host", "pid"]).alias("key")), "key", shards)

@@ -21,7 +21,7 @@ class Night:
     @property
     def window(self) -> Window:
         """The lines that a run reads: the night's, and the look-ahead that is evidence only."""
-        return Window(self.starts_at, self.ends_at + LOOKAHEAD_US, (self.starts_at + self.ends_at) // 2)
+        return Window(self.starts_at, self.ends_at + LOOKAHEAD_US, (self.starts_at + self.ends_at) // 2, self.ends_at)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms.carry import unfold_hops
 from hoptrace.transforms.deliver import Traces, write_traces
 from hoptrace.transforms.plan import Night
+from hoptrace.transforms.seconds import seconds_of
 from hoptrace.transforms.summarise import add_up, summarise_deliveries, summarise_open, summarise_stays
 
 C = pl.col
@@ -65,7 +66,7 @@ def leave_open(rows: pl.DataFrame, fleet: Fleet, night: Night) -> pl.DataFrame:
     waiting = waiting.with_columns(
         outcome=pl.when(moving.fill_null(False)).then(pl.lit("in_transit")).otherwise("outcome"),
         settled_at=pl.lit(None, pl.Int64),
-        delay_s=pl.when(C("submitted_at").is_not_null()).then((night.ends_at - C("submitted_at")) / 1e6),
+        delay_s=pl.when(C("submitted_at").is_not_null()).then(seconds_of(night.ends_at - C("submitted_at"))),
     )
     return class_delays(waiting, fleet)
 
@@ -75,9 +76,9 @@ def list_hops(traces: Traces, recipients: pl.DataFrame, night: Night) -> dict[st
     hops = traces.hops.with_columns(arrived_at="arrived", first_seen_at="first_seen", left_at="closed_at")
     ended = hops.filter(C("closed_at").is_between(night.starts_at, night.ends_at, closed="left"))
     key = ["hop", "host", "instance", "queue_id", "epoch"]
-    seconds = {f"{stage}_s": C(f"{stage}_us") / 1e6 for stage in ("in_queue", "held", "connect", "transmit")}
+    seconds = {f"{stage}_s": seconds_of(f"{stage}_us") for stage in ("in_queue", "held", "connect", "transmit")}
     rows = recipients.drop("host", "instance", "queue_id", "epoch", strict=False).join(ended.select(key), on="hop").with_columns(
-        first_attempt_at="first_end", last_attempt_at="logged_at", waiting_retry_s=C("waiting_us") / 1e6, **seconds,
+        first_attempt_at="first_end", last_attempt_at="logged_at", waiting_retry_s=seconds_of("waiting_us"), **seconds,
     )
     return {"hops": ended, "hop_recipients": rows, "handoffs": list_handoffs(hops, recipients, night)}
 
@@ -89,7 +90,7 @@ def list_handoffs(hops: pl.DataFrame, recipients: pl.DataFrame, night: Night) ->
         night.starts_at, night.ends_at, closed="left")).select(
         giver=pl.coalesce("parent", "about"), kind=pl.coalesce("kind", "notice"),
         evidence=pl.when(C("parent").is_not_null()).then("evidence").otherwise(pl.lit("notice")),
-        strength=pl.coalesce("strength", "notice_strength"), gap_s=C("gap") / 1e6,
+        strength=pl.coalesce("strength", "notice_strength"), gap_s=seconds_of("gap"),
         to_host="host", to_queue_id="queue_id", to_epoch="epoch",
         late=pl.lit(False), duplicate=pl.lit(False),
     )

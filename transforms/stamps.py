@@ -65,8 +65,8 @@ def _offset(info: ZoneInfo, moment: datetime) -> int:
 def local_to_utc(local: Array, zone: str, second_pass: Array | None = None) -> Array:
     """UTC microseconds of local microseconds in a zone.
 
-    Of the two readings in an hour that comes twice the first is taken, or the second where `second_pass` is true; an hour
-    that is skipped maps forward, as if the clock had not been changed yet.
+    Of the two readings in an hour that comes twice the first is taken, or the second where `second_pass` is true; an
+    hour that is skipped maps forward, as if the clock had not been changed yet.
     """
     if not local.size:
         return local.copy()
@@ -108,7 +108,7 @@ def _day(year: int, month: int, day: int) -> int | None:
 
 
 def with_year(stamps: Array, near_us: int) -> Array:
-    """Local microseconds of year-less stamps (see `transforms.cut`), in the year that brings each nearest to `near_us`."""
+    """Local microseconds of year-less stamps (see `transforms.cut`), each in the year nearest to `near_us`."""
     days = _nearest_days(near_us // DAY)
     return days[stamps // DAY] * DAY + stamps % DAY
 
@@ -204,8 +204,8 @@ def queue_id_time(queue_id: pl.Series, stamp: pl.Series | None = None) -> pl.Ser
     """UTC microseconds (Int64) at which long Postfix and Exim queue IDs were made; null for IDs that hold no time.
 
     Sources: Postfix global/mail_queue.h (seconds in base 52, four characters of microseconds, `z`, inode in base 51);
-    Exim spec, "Message identification" (six base-62 characters of seconds). Given the lines' stamps, a time that is more
-    than 400 days off is null: such an ID only looks like a long one.
+    Exim spec, "Message identification" (six base-62 characters of seconds). Given the lines' stamps, a time that is
+    more than 400 days off is null: such an ID only looks like a long one.
     """
     strings = queue_id.fill_null("").rechunk().to_arrow().cast(pa.large_string())
     count = len(strings)
@@ -224,7 +224,7 @@ def queue_id_time(queue_id: pl.Series, stamp: pl.Series | None = None) -> pl.Ser
 def conflicts(queue_id: pl.Series, stamp: pl.Series) -> tuple[Array, Array]:
     """(zone, year): lines whose queue ID proves that their stamp was read in a wrong zone, or in a wrong year.
 
-    For lines that begin a message: more than 14 minutes from the ID's time, by up to 26 h (zone), or by about whole years.
+    For lines that begin a message: over 14 minutes from the ID's time, by up to 26 h (zone), or by about whole years.
     """
     made = queue_id_time(queue_id)
     known = made.is_not_null().to_numpy()

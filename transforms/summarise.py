@@ -14,13 +14,15 @@ from hoptrace.schemas.deliveries import STAGES
 C = pl.col
 HOUR_US = 3_600_000_000
 GROWTH = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
+BOUNDS = pl.lit(pl.Series([math.floor(1000 * GROWTH**k) for k in range(1500)]))
+"""Upper bounds of the buckets in microseconds, up to three centuries."""
+
 KEYS = ["hour", "dimension", "value", "population", "metric", "outcome", "delay_class", "bucket"]
 
 
 def bucket_of(us: pl.Expr) -> pl.Expr:
     """The sketch's bucket of a delay in microseconds; null for null, 0 for what is under a millisecond."""
-    ms = us / 1000
-    return pl.when(ms < 1).then(0).otherwise((ms.log() / math.log(GROWTH)).ceil()).cast(pl.Int32)
+    return pl.when(us.is_not_null()).then(BOUNDS.search_sorted(us.fill_null(0))).cast(pl.Int32)
 
 
 def delay_of(bucket: pl.Expr) -> pl.Expr:

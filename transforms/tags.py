@@ -13,21 +13,22 @@ UNKNOWN = -2  # no program is named, or a mail program without a grammar
 
 # Mail programs, by the name before any '/', '-' or '('; a line of theirs that no grammar reads is counted as unparsed.
 MAIL = regex.compile(
-    r"""(?ix) ^ (?: postfix | exim4? | sendmail | sm-(?:mta|msp|acceptingconnections|queue) | mta | smtpd | opensmtpd | dovecot
-    | amavis d? (?:-new)? | spamd | spamc | spamassassin | spamass-milter | rspamd | postgrey | postscreen | policyd
-    | policyd-spf | opendkim | opendmarc | openarc | dkim-filter | dkim-milter | milter | clamav-milter | clamsmtpd
-    | mimedefang | mailscanner | mailman3? | mlmmj | sympa | procmail | maildrop | cyrus | lmtpunix | lmtpd | imapd? | pop3d?
-    | imap-login | pop3-login | lmtp | lda | sieve | managesieve | deliver | courier | couriertcpd | courieresmtpd? | qmail
-    | qpsmtpd | haraka | kumod | pmg-smtp-filter | pmgpolicy | zimbra | zmmailboxd | fetchmail | mail | mailer | msmtp | nullmailer
-    | srsd | postsrsd | mailgraph | gld | sqlgrey | milter-greylist | greylist ) (?: [\d/_(.-] .* )? $"""
+    r"""(?ix) ^ (?: postfix | exim4? | sendmail | sm-(?:mta|msp|acceptingconnections|queue) | mta | smtpd | opensmtpd
+    | dovecot | amavis d? (?:-new)? | spamd | spamc | spamassassin | spamass-milter | rspamd | postgrey | postscreen
+    | policyd | policyd-spf | opendkim | opendmarc | openarc | dkim-filter | dkim-milter | milter | clamav-milter
+    | clamsmtpd | mimedefang | mailscanner | mailman3? | mlmmj | sympa | procmail | maildrop | cyrus | lmtpunix | lmtpd
+    | imapd? | pop3d? | imap-login | pop3-login | lmtp | lda | sieve | managesieve | deliver | courier | couriertcpd
+    | courieresmtpd? | qmail | qpsmtpd | haraka | kumod | pmg-smtp-filter | pmgpolicy | zimbra | zmmailboxd | fetchmail
+    | mail | mailer | msmtp | nullmailer | srsd | postsrsd | mailgraph | gld | sqlgrey | milter-greylist | greylist )
+    (?: [\d/_(.-] .* )? $"""
 )
 # Dovecot's processes, as they begin a line of its own log file.
 DOVECOT = regex.compile(
-    r"""(?x) aggregator | anvil | auth | auth-worker | config | deliver | dict | dict-async | director | dns[_-]client | doveadm
-    | doveconf | dovecot | dsync (?: -server | -local )? | health-check | imap (?: -hibernate | -urlauth (?: -login | -worker )? )?
-    | imapc | indexer (?: -worker )? | ipc | lda | lmtp | log | (?: imap | pop3 | lmtp | submission | managesieve ) -login
-    | managesieve | master | old-stats | pop3 | quota-status | replicator | script | sieve | ssl-build-param | ssl-params | stats
-    | submission"""
+    r"""(?x) aggregator | anvil | auth | auth-worker | config | deliver | dict | dict-async | director | dns[_-]client
+    | doveadm | doveconf | dovecot | dsync (?: -server | -local )? | health-check | imapc | indexer (?: -worker )? | ipc
+    | imap (?: -hibernate | -urlauth (?: -login | -worker )? )? | lda | lmtp | log | managesieve | master | old-stats
+    | (?: imap | pop3 | lmtp | submission | managesieve ) -login | pop3 | quota-status | replicator | script | sieve
+    | ssl-build-param | ssl-params | stats | submission"""
 )
 
 

@@ -1,0 +1,280 @@
+"""EVENTS made from terse rows: `event(second, host, queue_id, kind, column=value ...)`, and whole mails as lists of them."""
+
+import dataclasses
+import random
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import polars as pl
+
+from hoptrace.schemas.events import EVENTS
+from hoptrace.schemas.fleet import Fleet, Host
+from hoptrace.transforms.hash import hash_columns
+from hoptrace.transforms.plan import Night
+
+T0 = 1_767_222_000_000_000
+"""Second 0 of made events: midnight of the first of January 2026 in Copenhagen."""
+
+SECOND, HOUR, DAY = 1_000_000, 3_600_000_000, 86_400_000_000
+HOSTS = ("mx1", "smtp1", "out1", "store1")
+WARN_US = 4 * HOUR
+
+Row = dict[str, Any]
+
+
+def us(second: float) -> int:
+    """UTC microseconds of a second of the made day."""
+    return T0 + round(second * SECOND)
+
+
+def made_fleet(**more: Any) -> Fleet:
+    """Four hosts, known by name and by address 10.0.0.1 to 10.0.0.4, that warn after four hours and give up after four days."""
+    fleet = Fleet(hosts={
+        name: Host(name, None, (f"{name}.our.test", f"10.0.0.{number}"), (), WARN_US, 4 * DAY, 0, None)
+        for number, name in enumerate(HOSTS, 1)
+    })  # fmt: skip
+    return dataclasses.replace(fleet, **more)
+
+
+FLEET = made_fleet()
+READ = {name: T0 + 30 * DAY for name in HOSTS}
+"""Every host's log is whole, for longer than any made mail lasts."""
+
+
+def event(second: float, host: str, queue_id: str | None, kind: str, **more: Any) -> Row:
+    """One event."""
+    return {"stamp": us(second), "host": host, "queue_id": queue_id, "kind": kind, "instance": "postfix", "repeat": 1, **more}
+
+
+def frame(rows: Iterable[Row]) -> pl.DataFrame:
+    """EVENTS of `rows`; a row that names no place has that of its number."""
+    placed = [{"place": number, **row} for number, row in enumerate(rows)]
+    return pl.DataFrame(placed, schema=EVENTS.schema) if placed else EVENTS.empty()
+
+
+def keyed(rows: Iterable[Row] | pl.DataFrame) -> pl.DataFrame:
+    """`rows` as `assemble_hops` takes them."""
+    events = rows if isinstance(rows, pl.DataFrame) else frame(rows)
+    return events.with_columns(hash_columns(events, ["host", "queue_id"]).alias("key"))
+
+
+def night_of(first: float, last: float, cold_start: bool = True) -> Night:
+    """The night between two seconds."""
+    return Night(us(first), us(last), cold_start)
+
+
+def came(second: float, host: str, queue_id: str, mid: str | None, sender: str = "a@far.test", nrcpt: int = 1, **client: Any) -> list[Row]:
+    """A mail accepted by an smtpd of `host`: client, Message-ID, envelope."""
+    client = {"client_name": "far.test", "client_ip": "192.0.2.9", "arrival": "smtp", **client}
+    return [
+        event(second, host, queue_id, "arrive", service="smtpd", pid=11, **client),
+        event(second + 0.1, host, queue_id, "message", service="cleanup", message_id=mid),
+        event(second + 0.2, host, queue_id, "queue", service="qmgr", sender=sender, size=1000, nrcpt=nrcpt),
+    ]
+
+
+def tried(second: float, host: str, queue_id: str, recipient: str, status: str = "sent", **more: Any) -> Row:
+    """A delivery attempt, one second long."""
+    said = {"sent": ("2.0.0", "250 2.0.0 Ok"), "deferred": ("4.4.1", "connect to far.test[192.0.2.9]:25: Connection timed out"),
+            "bounced": ("5.1.1", "550 5.1.1 user unknown")}  # fmt: skip
+    dsn, reply = said.get(status, (None, None))
+    return event(second, host, queue_id, "attempt", **{
+        "service": "smtp", "recipient": recipient, "status": status, "dsn": dsn, "reply": reply, "relay_name": "far.test",
+        "relay_ip": "192.0.2.9", "delay_queue": 0, "delay_connect": 300_000, "delay_transmit": 700_000, **more,
+    })  # fmt: skip
+
+
+def handed(second: float, host: str, queue_id: str, recipient: str, to: str, next_id: str, **more: Any) -> Row:
+    """An attempt that another host of ours took under `next_id`."""
+    return tried(second, host, queue_id, recipient, "sent", relay_name=f"{to}.our.test", relay_ip=f"10.0.0.{HOSTS.index(to) + 1}",
+                 next_queue_id=next_id, reply=f"250 2.0.0 Ok: queued as {next_id}", **more)  # fmt: skip
+
+
+def left(second: float, host: str, queue_id: str) -> Row:
+    """The queue is done with it."""
+    return event(second, host, queue_id, "leave", service="qmgr")
+
+
+def from_host(host: str) -> Row:
+    """The client columns of a host of ours."""
+    return {"client_name": f"{host}.our.test", "client_ip": f"10.0.0.{HOSTS.index(host) + 1}"}
+
+
+def turned(second: float, host: str, sender: str, recipient: str, code: int = 450, **more: Any) -> Row:
+    """A recipient refused at the door."""
+    return event(second, host, None, "door", **{
+        "service": "smtpd", "pid": 11, "client_name": "far.test", "client_ip": "192.0.2.9", "sender": sender, "recipient": recipient,
+        "code": code, "dsn": f"{code // 100}.7.1", "reply": f"{code} {code // 100}.7.1 <{recipient}>: refused", "stage": "RCPT", **more,
+    })  # fmt: skip
+
+
+def two_hops(second: float, number: int, recipient: str = "b@far.test", wait: float = 5) -> list[Row]:
+    """A mail through smtp1 and out1 to the outside, `wait` seconds at each."""
+    one, two = f"A{number:05X}", f"B{number:05X}"
+    return [
+        *came(second, "smtp1", one, f"m{number}@far.test"),
+        handed(second + wait, "smtp1", one, recipient, "out1", two),
+        left(second + wait + 0.1, "smtp1", one),
+        *came(second + wait - 0.5, "out1", two, f"m{number}@far.test", **from_host("smtp1")),
+        tried(second + 2 * wait, "out1", two, recipient),
+        left(second + 2 * wait + 0.1, "out1", two),
+    ]
+
+
+def shuffled(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """`rows` in another order."""
+    return rows.sample(fraction=1.0, shuffle=True, seed=seed)
+
+
+def busy_log(seed: int, mails: int = 60, hours: float = 6) -> list[Row]:
+    """A log of every kind of fate, at random moments: relayed, forwarded, bounced with notice, deferred, expired, held, requeued,
+    deleted, greylisted, refused, split by sessions, reused queue IDs, stored, redirected and missing mail."""
+    rnd = random.Random(seed)
+    stories = (_relayed, _deferred, _bounced, _held, _expired, _requeued, _greylisted, _refused, _session, _reused, _stored,
+               _missing, _queued, _forwarded, _aborted)  # fmt: skip
+    rows: list[Row] = []
+    for number in range(mails):
+        story = stories[number % len(stories)]
+        rows += story(rnd.uniform(0, hours * 3600), number, rnd)
+    return rows
+
+
+def _relayed(at: float, n: int, rnd: random.Random) -> list[Row]:
+    return two_hops(at, n, wait=rnd.choice([1, 30, 900]))
+
+
+def _deferred(at: float, n: int, rnd: random.Random) -> list[Row]:
+    one, wait = f"C{n:05X}", rnd.choice([60, 1200, 4000])
+    tries = [tried(at + wait * k, "out1", one, "b@far.test", "deferred") for k in range(1, rnd.randint(2, 6))]
+    end = at + wait * (len(tries) + 1)
+    notice = [] if end - at < 14400 else _notice(at + 14400, "out1", one, f"N{n:05X}", "delay_notice")
+    return [*came(at, "out1", one, f"m{n}@far.test", nrcpt=2), tried(at + 1, "out1", one, "c@far.test"), *tries, *notice,
+            tried(end, "out1", one, "b@far.test"), left(end + 0.1, "out1", one)]  # fmt: skip
+
+
+def _notice(at: float, host: str, one: str, child: str, kind: str) -> list[Row]:
+    return [
+        event(at + 0.05, host, one, "notice", service="bounce", action=kind, next_queue_id=child),
+        event(at, host, child, "message", service="cleanup", message_id=f"{child}@{host}"),
+        event(at + 0.1, host, child, "queue", service="qmgr", sender="", size=3000, nrcpt=1),
+        tried(at + 2, host, child, "a@far.test"),
+        left(at + 2.1, host, child),
+    ]
+
+
+def _bounced(at: float, n: int, rnd: random.Random) -> list[Row]:
+    one, wait = f"D{n:05X}", rnd.choice([1, 100])
+    return [*came(at, "smtp1", one, f"m{n}@far.test"), tried(at + wait, "smtp1", one, "no@far.test", "bounced"),
+            *_notice(at + wait + 0.1, "smtp1", one, f"E{n:05X}", "bounce_notice"), left(at + wait + 1, "smtp1", one)]  # fmt: skip
+
+
+def _held(at: float, n: int, rnd: random.Random) -> list[Row]:
+    one, wait = f"F{n:05X}", rnd.choice([10, 2000])
+    rows = [*came(at, "smtp1", one, f"m{n}@far.test"), event(at + 1, "smtp1", one, "hold", service="postsuper")]
+    if rnd.random() < 0.4:
+        return rows
+    if rnd.random() < 0.3:
+        return [*rows, event(at + wait, "smtp1", one, "delete", service="postsuper")]
+    return [*rows, event(at + wait, "smtp1", one, "release", service="postsuper"), tried(at + wait + 5, "smtp1", one, "b@far.test"),
+            left(at + wait + 6, "smtp1", one)]  # fmt: skip
+
+
+def _expired(at: float, n: int, rnd: random.Random) -> list[Row]:
+    one = f"G{n:05X}"
+    return [*came(at, "out1", one, f"m{n}@far.test"), *(tried(at + k * 1500, "out1", one, "b@far.test", "deferred") for k in range(1, 4)),
+            event(at + 4500.1, "out1", one, "expire", service="qmgr", sender="a@far.test", status="expired"),
+            *_notice(at + 4500.2, "out1", one, f"H{n:05X}", "bounce_notice"), left(at + 4501, "out1", one)]  # fmt: skip
+
+
+def _requeued(at: float, n: int, rnd: random.Random) -> list[Row]:
+    one, two, wait = f"I{n:05X}", f"J{n:05X}", rnd.choice([5, 700])
+    return [*came(at, "out1", one, f"m{n}@far.test"), tried(at + 1, "out1", one, "b@far.test", "deferred"),
+            event(at + wait, "out1", one, "requeue", service="postsuper"),
+            event(at + wait + 1, "out1", two, "arrive", service="pickup", arrival="requeue", orig_queue_id=one, sender="a@far.test"),
+            event(at + wait + 1.1, "out1", two, "message", message_id=f"m{n}@far.test"),
+            event(at + wait + 1.2, "out1", two, "queue", sender="a@far.test", size=1000, nrcpt=1),
+            tried(at + 2 * wait + 5, "out1", two, "b@far.test"), left(at + 2 * wait + 6, "out1", two)]  # fmt: skip
+
+
+def _greylisted(at: float, n: int, rnd: random.Random) -> list[Row]:
+    one, who, pid = f"K{n:05X}", {"sender": f"g{n}@far.test", "recipient": "b@our.test"}, {"pid": 1000 + n}
+    wait = rnd.choice([300, 1900, 5000])
+    doors = [turned(at + k * wait, rnd.choice(["mx1", "smtp1"]), **who, **pid) for k in range(rnd.randint(1, 4))]
+    if rnd.random() < 0.3:
+        return doors
+    end = at + len(doors) * wait
+    return [*doors, *came(end, "mx1", one, f"m{n}@far.test", who["sender"]), tried(end + rnd.choice([1, 3000]), "mx1", one, "b@our.test"),
+            left(end + 3001, "mx1", one)]  # fmt: skip
+
+
+def _refused(at: float, n: int, rnd: random.Random) -> list[Row]:
+    return [turned(at + k * 60, "mx1", f"spam{n}@far.test", "b@our.test", 550, pid=2000 + n) for k in range(rnd.randint(1, 3))]
+
+
+def _session(at: float, n: int, rnd: random.Random) -> list[Row]:
+    """One session: a refused recipient, then a mail (of this sender or another) for the next one."""
+    one, pid, gap = f"L{n:05X}", 3000 + n, rnd.choice([0.5, 20, 300])
+    sender = rnd.choice([f"s{n}@far.test", "another@far.test"])
+    rows = came(at + 1 + gap, "mx1", one, f"m{n}@far.test", f"s{n}@far.test")
+    rows[0]["pid"] = pid
+    return [event(at, "mx1", None, "connect", pid=pid, service="smtpd"), turned(at + 1, "mx1", sender, "no@our.test", 550, pid=pid), *rows,
+            event(at + 3 + gap, "mx1", None, "disconnect", pid=pid, service="smtpd"),
+            tried(at + 5 + gap, "mx1", one, "b@our.test"), left(at + 6 + gap, "mx1", one)]  # fmt: skip
+
+
+def _aborted(at: float, n: int, rnd: random.Random) -> list[Row]:
+    pid, gap = 4000 + n, rnd.choice([1, 200])
+    client = {"client_name": "far.test", "client_ip": "192.0.2.9", "arrival": "smtp"}
+    return [event(at, "mx1", f"P{n:05X}", "arrive", service="smtpd", pid=pid, **client),
+            event(at + gap, "mx1", None, "lost", service="smtpd", pid=pid, stage="DATA")]  # fmt: skip
+
+
+def _reused(at: float, n: int, rnd: random.Random) -> list[Row]:
+    """One short queue ID, used twice."""
+    one, gap = f"R{n:05X}", rnd.choice([3, 800])
+    rows = []
+    for k in range(2):
+        begin = at + k * gap
+        rows += [*came(begin, "mx1", one, f"m{n}.{k}@far.test", f"r{k}@far.test"), tried(begin + 1, "mx1", one, f"b{k}@our.test"),
+                 left(begin + 1.5, "mx1", one)]  # fmt: skip
+    return rows
+
+
+def _stored(at: float, n: int, rnd: random.Random) -> list[Row]:
+    """Taken by mx1, saved by store1, which redirects a copy through mx1 to the outside."""
+    one, session, three, wait = f"S{n:05X}", f"sess{n:04d}", f"T{n:05X}", rnd.choice([1, 400])
+    mid, user = f"m{n}@far.test", "b@our.test"
+    store = {"message_id": mid, "user": user, "service": "lmtp"}
+    return [*came(at, "mx1", one, mid),
+            event(at + wait, "store1", session, "store", action="stored", folder="INBOX", **store),
+            event(at + wait + 0.1, "store1", session, "store", action="redirected", recipient="c@far.test", **store),
+            handed(at + wait + 0.5, "mx1", one, user, "store1", session), left(at + wait + 1, "mx1", one),
+            *came(at + wait + 0.2, "mx1", three, mid, **from_host("store1")), tried(at + 2 * wait + 3, "mx1", three, "c@far.test"),
+            left(at + 2 * wait + 4, "mx1", three)]  # fmt: skip
+
+
+def _missing(at: float, n: int, rnd: random.Random) -> list[Row]:
+    one = f"U{n:05X}"
+    return [*came(at, "smtp1", one, f"m{n}@far.test"), handed(at + 1, "smtp1", one, "b@far.test", "out1", f"V{n:05X}"),
+            left(at + 1.5, "smtp1", one)]  # fmt: skip
+
+
+def _queued(at: float, n: int, rnd: random.Random) -> list[Row]:
+    return [*came(at, "out1", f"W{n:05X}", f"m{n}@far.test", nrcpt=3), tried(at + 30, "out1", f"W{n:05X}", "b@far.test", "deferred")]
+
+
+def _forwarded(at: float, n: int, rnd: random.Random) -> list[Row]:
+    one, two, wait = f"X{n:05X}", f"Y{n:05X}", rnd.choice([1, 500])
+    there = came(at + wait, "mx1", two, f"m{n}@far.test")[1:]
+    return [*came(at, "mx1", one, f"m{n}@far.test"), *there,
+            tried(at + wait + 0.3, "mx1", one, "list@our.test", relay_name="local", relay_ip=None, service="local", next_queue_id=two,
+                  reply=f"forwarded as {two}"),
+            left(at + wait + 0.4, "mx1", one), tried(at + 2 * wait + 2, "mx1", two, "c@far.test", original_recipient="list@our.test"),
+            left(at + 2 * wait + 3, "mx1", two)]  # fmt: skip
+
+
+def instants(rows: pl.DataFrame, count: int, seed: int) -> Iterator[int]:
+    """Moments at which to cut: at a line, right after one, or between."""
+    rnd, stamps = random.Random(seed), rows["stamp"].unique().sort()
+    for _ in range(count):
+        yield stamps[rnd.randrange(1, stamps.len())] + rnd.choice([0, 1, 250_000])
