@@ -20,6 +20,7 @@ from hoptrace.schemas.fleet import Fleet, load_fleet
 from hoptrace.transforms.assemble_hops import AssembleHops, key_doors, key_foreign_doors
 from hoptrace.transforms.cover import add_encoded
 from hoptrace.transforms.fold_sessions import FoldSessions
+from hoptrace.transforms.frames import encode_frame
 from hoptrace.transforms.match_hops import GrowForest, MatchHops
 from hoptrace.transforms.parse_logs import ParseLogs, key_events
 from hoptrace.transforms.place_stays import PlaceStays
@@ -42,6 +43,8 @@ def trace_night(p: beam.Pipeline, ranges: Sequence[Range], state: pl.DataFrame, 
 
     logs = p | "ranges" >> beam.Create(list(ranges), reshuffle=False) | ParseLogs(plan)
     coverage = logs.coverage | "all coverage" >> beam.CombineGlobally(add_encoded)
+    later = state.filter(C("stamp") >= plan.night.ends_at)
+    passed = p | "later" >> beam.Create([encode_frame(later)] if later.height else [], reshuffle=False).with_output_types(bytes)
     carried = p | "open hops" >> beam.Create(list(key_events(owned, plan.shards)), reshuffle=False).with_output_types(Keyed)
     doors = p | "open doors" >> beam.Create(list(key_doors(waiting, plan.shards)), reshuffle=False).with_output_types(Keyed)
 
@@ -60,7 +63,7 @@ def trace_night(p: beam.Pipeline, ranges: Sequence[Range], state: pl.DataFrame, 
         logs.files | beam.Map(as_report).with_output_types(Keyed),
         logs.coverage | "coverage" >> beam.Map(under, "coverage").with_output_types(Keyed),
         logs.unparsed | "unparsed" >> beam.Map(under, "unparsed").with_output_types(Keyed),
-        (found.waiting, sessions.waiting) | "all waiting" >> beam.Flatten() | "waiting" >> beam.Map(under, "waiting").with_output_types(Keyed),
+        (found.waiting, sessions.waiting, passed) | "all waiting" >> beam.Flatten() | "waiting" >> beam.Map(under, "waiting").with_output_types(Keyed),
     )
     _ = told | "night" >> beam.Flatten() | PublishNight(plan, target)
 

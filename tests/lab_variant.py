@@ -214,9 +214,9 @@ def read_line(text: str, host: str, zone: ZoneInfo, year_of: Callable[[int], int
 def service_of(text: str) -> str:
     """The Postfix service that most likely wrote a text whose service the log lost."""
     rows = (
-        (r"\w+: (?:client=|reject: |lost)|connect |disconnect |lost |timeout |NOQUEUE|warning: |Anonymous|too many|improper",
+        (r"\w+: (?:message-id=|milter-|resent-|replace: |(?:reject|warning): (?:header|body) )", "cleanup"),
+        (r"\w+: (?:client=|reject: |lost)|connect from|disconnect |lost |timeout |NOQUEUE|warning: |Anonymous|too many|improper",
          "smtpd"),
-        (r"\w+: (?:message-id=|milter-|resent-|replace: |warning: )", "cleanup"),
         (r"\w+: (?:from=<|removed$|skipped)", "qmgr"),
         (r"\w+: to=<.*?relay=\S+:24,", "lmtp"),
         (r"\w+: to=<.*?relay=local,", "local"),
@@ -268,24 +268,24 @@ def read_chains(lab: Path) -> Iterator[Chain]:
         zone_name = fleet["hosts"].get(folder.name, {}).get("timezone", fleet["timezone"])
         zone = ZoneInfo(zone_name)
         for name, paths in groupby(sorted(folder.iterdir()), key=lambda path: re.split(r"[.](?=\d|gz)|-\d", path.name)[0]):
-            files = []
+            files, texts = [], []
             for path in paths:
-                texts = unpacked(path).split("\n")
-                lines = [read_line(text, folder.name, zone, lambda month: 2025 if month > 6 else 2026) for text in texts if text]
+                mine = [text for text in unpacked(path).split("\n") if text]
+                lines = [read_line(text, folder.name, zone, lambda month: 2025 if month > 6 else 2026) for text in mine]
                 files.append((path.name, spread(lines)))
-            first = unpacked(folder / files[0][0]).split("\n")[0]
+                texts += mine
             files.sort(key=lambda file: file[1][0].at)
-            yield Chain(folder.name, name, files, Format(format_of(first), zone_name))
+            yield Chain(folder.name, name, files, Format(format_of(texts[0], texts), zone_name))
 
 
-def format_of(text: str) -> str:
-    """The name of a line's format."""
+def format_of(text: str, texts: list[str]) -> str:
+    """The name of the format of the lines `texts`, of which one is `text`."""
     if STAMP_5424.fullmatch(text):
         return "5424_no_service"
     if STAMP_3339.fullmatch(text):
         return "3339_us"
-    if found := STAMP_3164.fullmatch(text):
-        return "3164" if found[2].startswith(" ") else "3164_zero"
+    if STAMP_3164.fullmatch(text):
+        return "3164_zero" if any(other[4:5] == "0" for other in texts) else "3164"
     return "exim"
 
 

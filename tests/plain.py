@@ -58,8 +58,9 @@ def run_plain(
         "firsts": series.firsts, "refusals": doors.write_refusals(series.never, night.ends_at),
     }  # fmt: skip
     told_night = tell_night(placed, fleet, night, dict(read_until))
+    later = state.filter(C("stamp") >= night.ends_at)
     waiting = series.waiting.filter(C("stamp") < night.ends_at)
-    return NightTables(told_night.tables, pl.concat([EVENTS.conform(told_night.carried), waiting, crossing]), told_night.stats)
+    return NightTables(told_night.tables, pl.concat([EVENTS.conform(told_night.carried), waiting, crossing, later]), told_night.stats)
 
 
 def run_nights(events: pl.DataFrame, fleet: Fleet, bounds: Sequence[int], read_until: Mapping[str, int]) -> list[NightTables]:

@@ -21,6 +21,16 @@ def unfold_hops(hops: pl.DataFrame, recipients: pl.DataFrame, notices: pl.DataFr
     return EVENTS.sorted(EVENTS.conform(pl.concat(numbered, how="diagonal_relaxed")))
 
 
+def unfold_firsts(hops: pl.DataFrame, firsts: pl.DataFrame) -> pl.DataFrame:
+    """EVENTS without a queue ID that tell `match_series` the first try at the door (hop, asked, first_attempt_at) of these hops' mail."""
+    client = hops.select("hop", "host", "sender", "client_name", "client_ip", "helo")
+    rows = firsts.join(client, on="hop", how="inner").sort("hop", "asked")
+    return EVENTS.conform(rows.select(
+        "host", "sender", "client_name", "client_ip", "helo", stamp="first_attempt_at", place=pl.lit(0, pl.Int64), kind=pl.lit("arrive"),
+        recipient="asked", orig_queue_id=C("hop").cast(pl.String),
+    ))
+
+
 def unfold_lives(hops: pl.DataFrame) -> list[pl.DataFrame]:
     """The events of the hops themselves, in the order that a queue logs them."""
     def at(column: str, kind: str, *more: str | pl.Expr, when: pl.Expr | None = None) -> pl.DataFrame:

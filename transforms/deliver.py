@@ -9,6 +9,7 @@ from hoptrace.schemas.deliveries import STAGES
 from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.hexes import hex_of
+from hoptrace.transforms.links import fold_address
 from hoptrace.transforms.plan import Night
 from hoptrace.transforms.outcomes import judge_outcomes
 from hoptrace.transforms.seconds import seconds_of
@@ -131,7 +132,8 @@ def write_deliveries(
         .join(find_worst(steps), on="last", how="left", maintain_order="left")
         .join(date_notices(rows, walks, told), on="last", how="left", maintain_order="left")
         .with_columns(asked_first=pl.coalesce("entry_original", "entry_recipient"))
-        .join(firsts, left_on=["root_hop", "asked_first"], right_on=["hop", "asked"], how="left", maintain_order="left")
+        .with_columns(_asked=fold_address("asked_first").fill_null(""))
+        .join(firsts, left_on=["root_hop", "_asked"], right_on=["hop", "asked"], how="left", maintain_order="left")
     )
     unread = C("outcome") == "unknown"
     out = out.select(

@@ -14,6 +14,7 @@ from hoptrace.transforms.outcomes import DOOR_WAIT_US
 from hoptrace.transforms.replies import judge_reply
 
 C = pl.col
+KIND = EVENTS.schema["kind"]
 ACCEPTED: dict[str, pl.DataType | type[pl.DataType]] = {
     "recipient": pl.String, "hop": pl.UInt64, "host": pl.String, "sender": pl.String, "client_name": pl.String,
     "client_ip": pl.String, "helo": pl.String, "at": pl.Int64, "net": pl.String, "domain": pl.String, "asked": pl.String,
@@ -54,7 +55,8 @@ def accepted(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
 @dataclass(frozen=True)
 class Series:
     """Door tries in series: `firsts` (hop, asked, first_attempt_at) for mail that came in; `never`, one row per final refusal and
-    per series given up (first_attempt_at, tries, and its last try's columns); `waiting`, the EVENTS of series that may go on after ends_at."""
+    per series given up (first_attempt_at, tries, and its last try's columns); `waiting`, the EVENTS of series that may go on after
+    ends_at: tries that nothing ended yet, and the last end, of kind arrive."""
 
     firsts: pl.DataFrame
     never: pl.DataFrame
@@ -62,42 +64,68 @@ class Series:
 
 
 def match_series(doors: pl.DataFrame, accepted: pl.DataFrame, ends_at: int) -> Series:
-    """Tries refused at the door, put in series with the acceptances that ended them.
+    """Tries refused at the door, put in series with the acceptances before ends_at that ended them.
 
-    doors: EVENTS of kind door, accepted: `accepted`, both with the columns of `name_client`. A series has one sender and recipient,
-    clients of one net or domain, and no gap of 24 h; N acceptances (and final refusals) take the N oldest tries.
+    doors: EVENTS of kind door, and what the night before left (`waiting`, `unfold_firsts`); accepted: `accepted`; both with the
+    columns of `name_client`. A series has one sender and recipient, clients of one net or domain, and no gap of 24 h; N acceptances
+    (and final refusals) take the N oldest tries that nothing took before.
     """
+    known = doors.filter((C("kind") == "arrive") & C("orig_queue_id").is_not_null()).select(
+        "asked", hop=C("orig_queue_id").cast(pl.UInt64), first_attempt_at="stamp"
+    )
+    both = join_series(doors.filter(C("orig_queue_id").is_null()), accepted, known, ends_at)
+    balance = pl.when("takes").then(-1).when("ends").then(0).otherwise(1).cum_sum().over("series")
+    both = both.with_columns(_left=balance).with_columns(
+        _least=pl.min_horizontal(C("_left").cum_min().shift().over("series"), 0).fill_null(0)
+    ).with_columns(took=C("takes") & (C("_left") >= C("_least")))
+    both = both.with_columns(
+        rank=pl.when("ends").then(C("took").cum_sum().over("series")).otherwise((~C("ends")).cum_sum().over("series")),
+        last_end=C("at").filter("ends").max().over("series"),
+        taken=C("took").sum().over("series"),
+    )
+    oldest = both.filter(~C("ends")).select("series", "rank", pl.lit(True).alias("took"), first="at")
+    ends = both.filter("takes").join(oldest, on=["series", "rank", "took"], how="left", maintain_order="left")
+    firsts = ends.filter(C("hop").is_not_null() & C("first").is_not_null()).select("asked", "hop", first_attempt_at="first")
+    refused = ends.filter(C("hop").is_null()).with_columns(first_attempt_at=pl.coalesce("first", "at"), tries=pl.lit(1, pl.Int64))
+    given_up = both.filter(~C("ends") & (C("last_end").is_null() | (C("at") > C("last_end"))))
+    tails = given_up.unique("series", keep="last", maintain_order=True).join(
+        given_up.group_by("series").agg(first_attempt_at=C("at").min(), tries=pl.len().cast(pl.Int64)), on="series"
+    )
+    return Series(
+        pl.concat([known, firsts]).select("hop", "asked", "first_attempt_at"),
+        pl.concat([refused, tails], how="diagonal_relaxed"),
+        leave_waiting(both, ends_at),
+    )
+
+
+def join_series(doors: pl.DataFrame, accepted: pl.DataFrame, known: pl.DataFrame, ends_at: int) -> pl.DataFrame:
+    """Tries and acceptances before ends_at in order, with `series`, `ends` (not a try that may come again), and `takes`: an end
+    whose oldest try is not known yet."""
+    final = ((C("code") // 100 == 5) | C("dsn").str.starts_with("5")).fill_null(False)
     tries = doors.with_columns(
-        at="stamp", ends=(C("code") // 100 == 5) | C("dsn").str.starts_with("5").fill_null(False), hop=pl.lit(None, pl.UInt64)
-    ).with_columns(C("ends").fill_null(False))
-    taken = accepted.with_columns(ends=pl.lit(True), place=pl.lit(0, pl.Int64))
-    both = pl.concat([tries, taken], how="diagonal_relaxed")
+        at="stamp", ends=final | (C("kind") == "arrive"), takes=final & (C("kind") != "arrive"), hop=pl.lit(None, pl.UInt64)
+    )
+    taken = accepted.unique(["hop", "asked"], keep="first", maintain_order=True).join(
+        known.select("hop", "asked", pl.lit(False).alias("takes")), on=["hop", "asked"], how="left", maintain_order="left"
+    ).with_columns(C("takes").fill_null(True), ends=pl.lit(True), place=pl.lit(0, pl.Int64))
+    both = pl.concat([tries, taken], how="diagonal_relaxed").filter(C("at") < ends_at)
     who = ["_sender", "asked"]
     nets = both.filter(C("domain").is_not_null()).group_by([*who, "domain"]).agg(_client=C("net").min())
     both = both.join(nets, on=[*who, "domain"], how="left").with_columns(_client=pl.coalesce("_client", "net").fill_null(""))
     who = [*who, "_client"]
     both = both.sort([*who, "at", "place", "host", "hop"], nulls_last=False)
     fresh = pl.any_horizontal(C(k) != C(k).shift() for k in who) | (C("at") - C("at").shift() >= DOOR_WAIT_US)
-    both = both.with_columns(series=fresh.fill_null(True).cum_sum())
-    both = both.with_columns(
-        rank=pl.when("ends").then(C("ends").cum_sum().over("series")).otherwise((~C("ends")).cum_sum().over("series")),
-        last_end=C("at").filter("ends").max().over("series"),
-    )
-    oldest = both.filter(~C("ends")).select("series", "rank", first="at")
-    ends = both.filter("ends").join(oldest, on=["series", "rank"], how="left").with_columns(
-        first=pl.when(C("first") <= C("at")).then("first")
-    )
-    firsts = ends.filter(C("hop").is_not_null() & C("first").is_not_null()).select("hop", "asked", first_attempt_at="first")
-    refused = ends.filter(C("hop").is_null()).with_columns(first_attempt_at=pl.coalesce("first", "at"), tries=pl.lit(1, pl.Int64))
-    given_up = both.filter(~C("ends") & (C("last_end").is_null() | (C("at") > C("last_end"))))
-    tails = given_up.sort("series", "at", "place").unique("series", keep="last", maintain_order=True).join(
-        given_up.group_by("series").agg(first_attempt_at=C("at").min(), tries=pl.len().cast(pl.Int64), entry=C("host").first()), on="series"
-    )
-    return Series(
-        firsts.unique(["hop", "asked"], keep="first", maintain_order=True),
-        pl.concat([refused, tails], how="diagonal_relaxed"),
-        EVENTS.conform(given_up.filter(C("at").max().over("series") + DOOR_WAIT_US >= ends_at)),
-    )
+    return both.with_columns(series=fresh.fill_null(True).cum_sum())
+
+
+def leave_waiting(both: pl.DataFrame, ends_at: int) -> pl.DataFrame:
+    """EVENTS of the series that may go on: their tries that nothing took, and after these the last end."""
+    alive = both.filter(C("at").max().over("series") + DOOR_WAIT_US >= ends_at)
+    tries = alive.filter(~C("ends") & (C("rank") > C("taken")))
+    last = alive.filter("ends").unique("series", keep="last", maintain_order=True).join(
+        tries.select("series").unique(), on="series", how="semi", maintain_order="left"
+    ).select("host", "sender", "recipient", "client_name", "client_ip", "helo", stamp="at", place="place", kind=pl.lit("arrive", KIND))
+    return pl.concat([EVENTS.conform(tries), EVENTS.conform(last)])
 
 
 def write_refusals(rows: pl.DataFrame, ends_at: int) -> pl.DataFrame:

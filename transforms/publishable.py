@@ -6,7 +6,7 @@ import polars as pl
 
 from hoptrace.schemas.delay_stats import DELAY_STATS
 from hoptrace.schemas.fleet import Fleet
-from hoptrace.transforms.carry import unfold_hops
+from hoptrace.transforms.carry import unfold_firsts, unfold_hops
 from hoptrace.transforms.deliver import Traces, write_traces
 from hoptrace.transforms.plan import Night
 from hoptrace.transforms.seconds import seconds_of
@@ -118,7 +118,8 @@ def carry_over(placed: dict[str, pl.DataFrame], traces: Traces, night: Night) ->
     if "cut_hops" in placed:
         cut = placed["cut_hops"].join(wanted.filter(ahead).select("hop"), on="hop", how="semi")
         parts.append((cut, placed.get("cut_recipients", placed["recipients"].clear()), placed.get("cut_notices")))
-    events = []
+    firsts = placed.get("firsts")
+    events = [] if firsts is None else [unfold_firsts(wanted, firsts)]
     for those, recipients, notices in parts:
         keys = those.select("hop")
         told = notices if notices is not None else pl.DataFrame(schema=NOTICE_COLUMNS)
