@@ -32,6 +32,7 @@ setup(
         "google-cloud-storage>=3.4,<4",
         "isal>=1.7,<2",
         "numba>=0.62,<0.70",
+        "numpy>=2.1,<2.5",
         "pandas>=2.3,<4",
         "polars>=2.0,<2.2",
         "pyarrow>=22,<26",

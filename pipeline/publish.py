@@ -22,6 +22,7 @@ from hoptrace.transforms.frames import decode_frame, encode_frame
 from hoptrace.transforms.plan import Keyed, Plan
 from hoptrace.transforms.publishable import tell_night
 from hoptrace.transforms.read import FileReport
+from hoptrace.transforms.skew import find_skew
 from hoptrace.transforms.summarise import add_up
 
 
@@ -66,6 +67,8 @@ class WriteTables(beam.PTransform):  # type: ignore[misc]
                 yield 0, ("part", json.dumps(asdict(part)).encode())
                 yield TaggedOutput("counts", (f"rows of {name}", part.rows))
         yield 0, ("stats", encode_frame(told.stats))
+        if told.skew is not None:
+            yield 0, ("skew", encode_frame(told.skew))
         for name in ("hops", "recipients"):
             yield TaggedOutput("counts", (f"{name} traced", placed[name].height if name in placed else 0))
 
@@ -90,14 +93,15 @@ def check_counts(counts: Mapping[str, int]) -> None:
             )
 
 
-def write_coverage(parts: list[bytes], files: pl.DataFrame, target: Target) -> pl.DataFrame:
+def write_coverage(parts: list[bytes], skew: list[bytes], files: pl.DataFrame, target: Target) -> pl.DataFrame:
     """COVERAGE of the night's hours; a file that could not be read whole is a hole of its host."""
     hours = add_coverage([decode_frame(part) for part in parts]) if parts else pl.DataFrame(schema=COVERAGE.schema)
     broken = files.filter(C("error").is_not_null()).select(
         host=C("path").replace_strict(dict(target.folder_hosts), default=None, return_dtype=pl.String),
         hole=C("path") + ": " + C("error"),
     ).group_by("host").agg(C("hole").sort().str.join("; "))
-    return hours.filter(C("lines") > 0).join(broken, on="host", how="left")
+    clocks = find_skew([decode_frame(part) for part in skew])
+    return hours.filter(C("lines") > 0).join(broken, on="host", how="left").join(clocks, on=["host", "hour"], how="left")
 
 
 class PublishNight(beam.PTransform):  # type: ignore[misc]
@@ -126,7 +130,7 @@ class PublishNight(beam.PTransform):  # type: ignore[misc]
         files = list_files([json.loads(data) for data in told.get("file", [])])
         small = {
             "delay_stats": add_up([decode_frame(data) for data in told.get("stats", [])]),
-            "coverage": write_coverage(told.get("coverage", []), files, target),
+            "coverage": write_coverage(told.get("coverage", []), told.get("skew", []), files, target),
             "unparsed": add_templates([decode_frame(data) for data in told.get("unparsed", [])]),
             "files": files,
             OPEN_HOPS.name: unpack(("waiting", data) for data in told.get("waiting", [])).get("waiting", OPEN_HOPS.empty()),

@@ -23,7 +23,12 @@ def read_fast(lines: Sequence[str]) -> tuple[list[tuple[str, dict[str, Any]] | N
     out: list[tuple[str, dict[str, Any]] | None] = [None] * len(lines)
     for event in parsed.events.iter_rows(named=True):
         fields = {name: value for name, value in event.items() if value is not None and name not in ABOUT_THE_LINE}
-        out[at[event["place"]]] = (event["kind"], fields)
+        line = at[event["place"]]
+        before = out[line]
+        if before is not None:
+            listed = before[1].pop("recipients", None) or [before[1].pop("recipient")]
+            fields["recipients"] = [*listed, fields.pop("recipient")]
+        out[line] = (event["kind"], fields)
     return out, parsed.counts
 
 

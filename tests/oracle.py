@@ -24,9 +24,11 @@ TYPES = {
     "id": r"[0-9A-Za-z-]++",
     "item": r"(?:(?!, ).)*+",
     "dsn": r"\d++\.\d++\.\d++",
+    "list": r'(?:<(?:"(?:\\.|[^"\\])*+")?+[^>]*+>|[^, <]++)(?:,(?:<(?:"(?:\\.|[^"\\])*+")?+[^>]*+>|[^, <]++))*+',
     "rest": r".*+",
 }
 IP = regex.compile(r"(?:[0-9A-Fa-f]*[.:])+[0-9A-Fa-f.:]*(?:%\w+)?")
+LISTED = regex.compile(r'<(?:"(?:\\.|[^"\\])*+")?+[^>]*+>|[^, <]++')
 PLACE = regex.compile(r"(?<name>[^\[]*)(?:\[(?<inside>[^\]]*)\])?.*", regex.DOTALL)
 
 
@@ -180,6 +182,11 @@ def columns(fields: Mapping[str, Any]) -> dict[str, Any]:
         elif name == "delays":
             parts = ("delay_before", "delay_queue", "delay_connect", "delay_transmit")
             out |= {part: _microseconds(text) for part, text in zip(parts, value.split("/"), strict=False)}
+        elif name == "action":
+            out[name] = value.lower()
+        elif name == "recipients":
+            names = [address.removeprefix("<").removesuffix(">") for address in LISTED.findall(value)]
+            out |= {"recipient": names[0]} if len(names) == 1 else {"recipients": names}
         elif name == "message_id":
             out[name] = _message_id(value)
         elif name.startswith("delay"):

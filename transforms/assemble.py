@@ -249,6 +249,17 @@ def part_strangers(events: pl.DataFrame, hops: pl.DataFrame) -> tuple[pl.DataFra
     return marked.filter(~foreign).drop("_hop_sender"), doors
 
 
+def close_settled(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
+    """`hops`, those closed that no line ends but whose every recipient is settled: some programs log no 'removed'."""
+    waits = C("status").is_in(["deferred", "requeued"])
+    fates = recipients.group_by("hop").agg(waiting=waits.any(), settled=(~waits).sum(), last_at=C("at").max())
+    told = hops.join(fates, on="hop", how="left", maintain_order="left")
+    done = C("closed_at").is_null() & ~C("waiting") & (C("settled") >= C("nrcpt"))
+    return told.with_columns(closed_at=pl.when(done.fill_null(False)).then("last_at").otherwise("closed_at")).with_columns(
+        closed=C("closed_at").is_not_null()
+    ).drop("waiting", "settled", "last_at")
+
+
 def assemble_hops(events: pl.DataFrame, fleet: Fleet, hosts: frozenset[str]) -> Stays:
     """Fold a shard's events (EVENTS columns and `key`, the hash of host and queue_id) to hops, recipients and notices.
 
@@ -260,6 +271,7 @@ def assemble_hops(events: pl.DataFrame, fleet: Fleet, hosts: frozenset[str]) -> 
     hops = fold_hops(numbered)
     numbered, doors = part_strangers(numbered, hops)
     recipients = fold_recipients(numbered, hops)
+    hops = close_settled(hops, recipients)
     recipients = name_hosts(recipients, "relay_name", "relay_ip", "host", "relay_host", fleet, hosts)
     hops = name_hosts(hops, "client_name", "client_ip", "host", "client_host", fleet, hosts)
     notices = numbered.filter(C("kind") == "notice").select("hop_no", "next_queue_id", "action", at="stamp").join(

@@ -18,11 +18,11 @@ Array = np.ndarray[Any, Any]
 
 QUIET = "quiet"
 REPLIES = "replies"
-DERIVED = ("relay", "client", "delays")
+DERIVED = ("relay", "client", "delays", "recipients")
 COLUMNS = frozenset(EVENTS.columns) - {"stamp", "host", "place", "instance", "kind", "repeat"}
 
 END, LITERAL, CAPTURE, OPTION = range(4)
-FREE, ADDR, WORD, INT, ID, ITEM, LAST, TAIL, REST, DSN = range(10)
+FREE, ADDR, WORD, INT, ID, ITEM, LAST, TAIL, REST, DSN, LIST = range(11)
 TYPES = {
     "": FREE,
     "addr": ADDR,
@@ -34,6 +34,7 @@ TYPES = {
     "tail)": TAIL,
     "rest": REST,
     "dsn": DSN,
+    "list": LIST,
 }
 TOKEN = regex.compile(r"\{\{|\}\}|\{\?|\?\}|\{\*\}|\{(?<name>-|\w+)(?::(?<type>[a-z]+\)?))?\}|[{}]")
 IDS = regex.compile(r"(?:\(\?!(?<never>[^()\[\]]*)\))?\[(?<chars>[^\[\]]+)\]\{(?<least>\d+),(?<most>\d*)\}[+]?")

@@ -16,7 +16,7 @@ EVIDENCE_RANK = {
 
 CANDIDATES: dict[str, pl.DataType | type[pl.DataType]] = {
     "child": pl.UInt64, "parent": pl.UInt64, "kind": pl.String, "evidence": pl.String, "strength": pl.String,
-    "gap": pl.Int64, "child_at": pl.Int64, "parent_at": pl.Int64,
+    "gap": pl.Int64, "lead": pl.Int64, "child_at": pl.Int64, "parent_at": pl.Int64,
 }
 
 
@@ -83,7 +83,7 @@ def link_claimed_children(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFra
         child="hop", parent="parent", kind="kind",
         evidence=pl.when(C("stored") & (C("evidence") == "queued_as")).then(pl.lit("lmtp_session")).otherwise("evidence"),
         strength=pl.when(certain | notice | C("stored")).then(pl.lit("certain")).otherwise(pl.lit("likely")),
-        gap=C("first_seen") - C("parent_at"), child_at="first_seen", parent_at="parent_at",
+        gap=C("first_seen") - C("parent_at"), lead=C("started") - C("arrived"), child_at="first_seen", parent_at="parent_at",
     )
 
 
@@ -98,7 +98,7 @@ def link_claimed_parents(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFram
         kind=pl.when("requeue").then(pl.lit("requeue")).otherwise(pl.lit("filter")),
         evidence=pl.when("requeue").then(pl.lit("requeued")).otherwise(pl.lit("orig_queue_id")),
         strength=pl.when(C("parent_host").is_null()).then(pl.lit("likely")).otherwise(pl.lit("certain")),
-        gap=C("child_at") - C("last_seen"), child_at="child_at", parent_at="last_seen",
+        gap=C("child_at") - C("last_seen"), lead=pl.lit(None, pl.Int64), child_at="child_at", parent_at="last_seen",
     )
 
 
@@ -149,7 +149,7 @@ def link_by_message_id(offers: pl.DataFrame, seekers: pl.DataFrame) -> pl.DataFr
         kind=pl.when("redirect").then(pl.lit("redirect")).when("filtered").then(pl.lit("filter")).otherwise(pl.lit("relay")),
         evidence=pl.when("redirect").then(pl.lit("sieve_redirect")).otherwise(pl.lit("message_id_client")),
         strength=pl.when(C("redirect") & alone).then(pl.lit("certain")).otherwise(pl.lit("likely")),
-        gap=C("child_at") - C("parent_at"), child_at="child_at", parent_at="parent_at",
+        gap=C("child_at") - C("parent_at"), lead=C("started") - C("arrived"), child_at="child_at", parent_at="parent_at",
     )
 
 

@@ -74,6 +74,30 @@ def _run(data: Any, i: int, end: int) -> int:
 
 
 @compiled
+def _list(data: Any, i: int, end: int) -> int:
+    """Where a list of addresses, `<...>` or bare, with commas and no blanks between them, ends; -1 where there is none."""
+    found = -1
+    k = i
+    while k < end:
+        start = k
+        if data[k] == 60:
+            k = _address(data, k + 1, end)
+            if k >= end:
+                return found
+            k += 1
+        else:
+            while k < end and data[k] != 32 and data[k] != 44 and data[k] != 60:
+                k += 1
+        if k == start:
+            return found
+        found = k
+        if k >= end or data[k] != 44:
+            return found
+        k += 1
+    return found
+
+
+@compiled
 def _capture(data: Any, i: int, end: int, pool: Any, kind: int, at: int, size: int) -> int:
     """Where a capture of this kind that begins at i ends; -1 where there is none."""
     k = i
@@ -113,6 +137,8 @@ def _capture(data: Any, i: int, end: int, pool: Any, kind: int, at: int, size: i
                     return -1
                 k += 1
         return k
+    if kind == 10:
+        return _list(data, i, end)
     return end
 
 

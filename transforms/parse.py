@@ -36,6 +36,7 @@ COVERAGE_PARTIAL = {
 }
 DELAYS = ("delay_before", "delay_queue", "delay_connect", "delay_transmit")
 LARGEST = (1 << 31) - 1 - 64
+ADDRESS = r'<(?:"(?:\\.|[^"\\])*")?[^>]*>|[^, <]+'
 EVENT, SILENT, STRANGE, ELSEWHERE, AHEAD = range(5)
 
 
@@ -113,7 +114,7 @@ def parse_chunk(chunk: Chunk, r: Range, grammars: Grammars, fleet: Fleet, window
     unparsed = _unparsed(columns, heads, lines, np.flatnonzero(fate == STRANGE))
     tally = np.bincount(fate, minlength=5).tolist()
     counts = dict(zip(("events", "quiet", "unparsed", "outside", "ahead"), tally))
-    return Parsed(events, coverage, unparsed, {"lines": len(fate), **counts})
+    return Parsed(_one_each(events, columns), coverage, unparsed, {"lines": len(fate), **counts})
 
 
 def _lines(
@@ -170,6 +171,18 @@ def _events(
     )
 
 
+def _one_each(events: pl.DataFrame, columns: Columns) -> pl.DataFrame:
+    """One event for each address of a line that lists recipients."""
+    if "recipients" not in columns.slots:
+        return events
+    lists = columns.slots["recipients"][columns.rows] != -1
+    if not lists.any():
+        return events
+    each = pl.col("recipient").str.extract_all(ADDRESS).list.eval(pl.element().str.replace("^<(.*)>$", "$1"))
+    alone = pl.concat_list("recipient")
+    return events.with_columns(recipient=pl.when(pl.Series(lists)).then(each).otherwise(alone)).explode("recipient")
+
+
 def _taken(values: list[Any], at: Array) -> pl.Series:
     return pl.Series([*values, None], dtype=pl.String).gather(
         pl.Series(np.where(at < 0, len(values), at), dtype=pl.UInt32)
@@ -187,6 +200,10 @@ def _column(columns: Columns, name: str) -> dict[str, pl.Series]:
         return {name: columns.durations(name)[0]}
     if name == "message_id":
         return {name: columns.message_ids(name)}
+    if name == "recipients":
+        return {"recipient": columns.strings(*columns.field(name))}
+    if name == "action":
+        return {name: columns.strings(*columns.field(name)).str.to_lowercase()}
     if EVENTS.schema[name] == pl.Int64:
         return {name: columns.integers(name)}
     return {name: columns.strings(*columns.field(name))}

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from hoptrace.schemas.delay_stats import DELAY_STATS
 from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms.carry import unfold_firsts, unfold_hops
 from hoptrace.transforms.deliver import Traces, write_traces
 from hoptrace.transforms.plan import Night
 from hoptrace.transforms.seconds import seconds_of
+from hoptrace.transforms.skew import sample_skew
 from hoptrace.transforms.summarise import add_up, summarise_deliveries, summarise_open, summarise_stays
 
 C = pl.col
@@ -19,11 +19,13 @@ RECENT_US = 3_600_000_000
 
 @dataclass(frozen=True)
 class NightTables:
-    """Tables of one shard of traces, as integers of microseconds; `carried` are EVENTS for the next night."""
+    """Tables of one shard of traces, as integers of microseconds; `carried` are EVENTS for the next night, `skew` samples
+    of clocks (None: no hops)."""
 
     tables: dict[str, pl.DataFrame]
     carried: pl.DataFrame
     stats: pl.DataFrame
+    skew: pl.DataFrame | None
 
 
 def tell_night(
@@ -31,7 +33,7 @@ def tell_night(
 ) -> NightTables:
     """The tables of the traces in `placed` (frames hops, recipients, notices, firsts, refusals, cut_*)."""
     rows = [placed["refusals"]] if "refusals" in placed else []
-    traces = None
+    traces, skew = None, None
     if "hops" in placed:
         traces = write_traces(placed, fleet, night, read_until)
         rows.insert(0, traces.deliveries)
@@ -46,7 +48,8 @@ def tell_night(
         tables["notices"] = list_notices(traces, settled, still)
         stats.append(summarise_stays(placed["recipients"], traces.hops, night.starts_at, night.ends_at))
         carried = carry_over(placed, traces, night)
-    return NightTables(tables, carried, add_up(stats) if stats else pl.DataFrame(schema=DELAY_STATS.schema))
+        skew = sample_skew(traces.hops, night.starts_at, night.ends_at)
+    return NightTables(tables, carried, add_up(stats), skew)
 
 
 def class_delays(rows: pl.DataFrame, fleet: Fleet) -> pl.DataFrame:

@@ -8,7 +8,7 @@ from hoptrace.transforms.links import EVIDENCE_RANK
 C = pl.col
 FOREST: dict[str, pl.DataType | type[pl.DataType]] = {
     "hop": pl.UInt64, "root": pl.UInt64, "parent": pl.UInt64, "kind": pl.String, "evidence": pl.String, "strength": pl.String,
-    "gap": pl.Int64, "parent_at": pl.Int64, "about": pl.UInt64, "notice": pl.String, "notice_strength": pl.String,
+    "gap": pl.Int64, "lead": pl.Int64, "parent_at": pl.Int64, "about": pl.UInt64, "notice": pl.String, "notice_strength": pl.String,
     "told_at": pl.Int64, "about_root": pl.UInt64, "component": pl.UInt64,
 }
 
@@ -67,7 +67,7 @@ def grow_forest(candidates: pl.DataFrame) -> pl.DataFrame:
     cut = roots.filter("cut").select(child="hop")
     going_on = going_on.join(cut, on="child", how="anti")
     rows = roots.drop("cut").join(
-        going_on.select("parent", "kind", "evidence", "strength", "gap", "parent_at", hop="child"), on="hop", how="left"
+        going_on.select("parent", "kind", "evidence", "strength", "gap", "lead", "parent_at", hop="child"), on="hop", how="left"
     )
     notices = told.select(hop="child", about="parent", notice="kind", notice_strength="strength", told_at="child_at")
     rows = rows.join(notices, on="hop", how="full", coalesce=True).with_columns(root=pl.coalesce("root", "hop"))
