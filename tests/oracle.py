@@ -17,6 +17,7 @@ from hoptrace.schemas.toml import read_toml
 GRAMMARS = Path(__file__).parents[1] / "schemas" / "grammar"
 TAG = regex.compile(r"(?<tag>[^\s\[:]++)(?:\[(?<pid>\d+)\])?: (?<text>.*)", regex.DOTALL)
 TOKEN = regex.compile(r"\{\{|\}\}|\{\?|\?\}|\{\*\}|\{(?<name>-|\w+)(?::(?<type>[a-z]+\)?))?\}")
+QUOTED = r'(?:"(?:\\.|[^"\\])*+")?+'
 TYPES = {
     "addr": r'(?:"(?:\\.|[^"\\])*+")?+[^>]*+',
     "word": r"[^ ,;]++",
@@ -26,10 +27,25 @@ TYPES = {
     "dsn": r"\d++\.\d++\.\d++",
     "list": r'(?:<(?:"(?:\\.|[^"\\])*+")?+[^>]*+>|[^, <]++)(?:,(?:<(?:"(?:\\.|[^"\\])*+")?+[^>]*+>|[^, <]++))*+',
     "rest": r".*+",
+    "name": r"[0-9A-Za-z_.-]++",
+    "rcpt": rf'(?=[^:< ]){QUOTED}(?:(?! <| \(| [A-Z]+=|: | de..r | ro....g ).)*+',
+    "string": r'(?:\\.|[^"\\])*+',
+    "place": r"(?=[^ ])(?:[^ (\[]++(?: DS(?= \[))?+(?: (?=[(\[]))?+)?+(?:\((?:(?!\) \[).)*+\) (?=\[))?+(?:\[[^\]]*+\](?::\d++)?+\*?+)?+",
+    "msgid": r"[0-9a-f]{8}",
 }
+BARE = rf"(?=[^ ,<]){QUOTED}(?:(?!, )[^ ])*+"
 IP = regex.compile(r"(?:[0-9A-Fa-f]*[.:])+[0-9A-Fa-f.:]*(?:%\w+)?")
 LISTED = regex.compile(r'<(?:"(?:\\.|[^"\\])*+")?+[^>]*+>|[^, <]++')
-PLACE = regex.compile(r"(?<name>[^\[]*)(?:\[(?<inside>[^\]]*)\])?.*", regex.DOTALL)
+PLACE = regex.compile(
+    r"(?<name>[^ (\[]*+) *+(?:DS )?+(?:\((?<helo>(?:(?!\) \[).)*+)\) (?=\[)|\((?<other>[^)]*+)\).*+|\(.*+)?+"
+    r"(?:\[(?:IPv.:(?=[^\]]))?+(?<inside>[^\]]*+)\])?.*",
+    regex.DOTALL,
+)
+DURATION = regex.compile(
+    r"(?:(?<w>\d{1,9})w)?(?:(?<d>\d{1,9})d)?(?:(?<h>\d{1,9})h)?(?:(?<m>\d{1,9})m)?(?:(?<s>\d{1,9}(?:\.\d*)?)s)?"
+    r"|(?:(?<d>\d{1,9})\+)?(?<h>\d{1,9}):(?<m>\d\d):(?<s>\d\d)"
+)
+SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60}
 
 
 @dataclass(frozen=True)
@@ -84,12 +100,13 @@ def load(program: str) -> Grammar:
     """The grammar of one program, from its TOML file."""
     data = read_toml(GRAMMARS / f"{program}.toml")
     queue_id = data.get("queue_id", r"[^\s]++")
+    begins = data.get("begins", "{queue_id}: ")
     rows = tuple(
         Row(
             n,
             row.get("kind", "attempt"),
             tuple(row.get("services", ())),
-            regex.compile(_pattern(row, queue_id), regex.DOTALL | regex.VERSION1),
+            regex.compile(_pattern(row, queue_id, begins), regex.DOTALL | regex.VERSION1),
             row.get("set", {}),
             row["example"],
             row.get("yields", {}),
@@ -107,17 +124,20 @@ def split(example: str) -> tuple[str, str]:
     return found["tag"], found["text"]
 
 
-def _pattern(row: Mapping[str, Any], queue_id: str) -> str:
+def _pattern(row: Mapping[str, Any], queue_id: str, begins: str) -> str:
+    name, _, after = begins[1:].partition("}")
+    source = row["text"] if "text" in row else row["starts"]
+    head = f"(?<{name}>{queue_id}){after}" if source.startswith(begins) else ""
     if "regex" not in row:
-        return template(row["text"], queue_id)
+        return head + template(source.removeprefix(begins) if head else source)
     starts = row["starts"]
-    if starts.startswith("{queue_id}: "):
-        literal = regex.escape(starts.removeprefix("{queue_id}: "), special_only=True)
-        return f"(?<queue_id>{queue_id}): (?={literal})(?:{row['regex']})"
+    if head:
+        literal = regex.escape(starts.removeprefix(begins), special_only=True)
+        return f"{head}(?={literal})(?:{row['regex']})"
     return f"(?={regex.escape(starts, special_only=True)})(?:{row['regex']})"
 
 
-def template(text: str, queue_id: str) -> str:
+def template(text: str) -> str:
     """A template as a regular expression."""
     tokens = list(_tokens(text))
     out = []
@@ -133,15 +153,17 @@ def template(text: str, queue_id: str) -> str:
             out.append(".*+")
         else:
             after = next((v for w, v, _ in tokens[at + 1 :] if w == "literal"), None)
-            out.append(_capture(value, kind, after, queue_id, at == 0))
+            out.append(_capture(value, kind, after))
     return "".join(out)
 
 
-def _capture(name: str, kind: str, after: str | None, queue_id: str, first: bool) -> str:
+def _capture(name: str, kind: str, after: str | None) -> str:
     literal = None if after is None else regex.escape(after, special_only=True)
-    if name == "queue_id" and first:
-        inside = queue_id
-    elif kind == "tail)":
+    if kind == "path":
+        if name == "-":
+            return f"(?:<{TYPES['addr']}>|{BARE})"
+        return f"(?:<(?<{name}>{TYPES['addr']})>|(?<{name}>{BARE}))"
+    if kind == "tail)":
         return f"(?<{name}>.*?)\\)?+$" if name != "-" else r".*"
     elif kind == "last":
         inside = f"(?>.*(?={literal}))" if literal else ".*+"
@@ -174,11 +196,7 @@ def columns(fields: Mapping[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name, value in fields.items():
         if name in ("client", "relay"):
-            place = PLACE.fullmatch(value)
-            assert place
-            inside = place["inside"]
-            out[f"{name}_name"] = place["name"] or None
-            out[f"{name}_ip"] = inside if inside and IP.fullmatch(inside) else None
+            out |= _place(name, value)
         elif name == "delays":
             parts = ("delay_before", "delay_queue", "delay_connect", "delay_transmit")
             out |= {part: _microseconds(text) for part, text in zip(parts, value.split("/"), strict=False)}
@@ -199,9 +217,26 @@ def columns(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _microseconds(seconds: str) -> int | None:
+    found = DURATION.fullmatch(seconds) if len(seconds) <= 24 else None
+    if found and seconds:
+        parts = {unit: text for unit, text in found.groupdict().items() if text}
+        rest = _microseconds(parts.pop("s", "0")) or 0
+        return sum(int(text) * SECONDS[unit] for unit, text in parts.items()) * 1_000_000 + rest
     whole, _, part = seconds.partition(".")
     digits = (part + "000000")[:6]
     return int(whole or "0") * 1_000_000 + int(digits) if (whole + digits).isdecimal() else None
+
+
+def _place(name: str, value: str) -> dict[str, Any]:
+    place = PLACE.fullmatch(value)
+    assert place
+    called, inside = place["name"], place["inside"]
+    if place["other"] is not None and IP.fullmatch(called):
+        called, inside = place["other"], called
+    if len(called) > 1:
+        called = called.removesuffix(".")
+    out = {f"{name}_name": called or None, f"{name}_ip": inside if inside and IP.fullmatch(inside) else None}
+    return out | ({"helo": place["helo"]} if place["helo"] is not None else {})
 
 
 def _message_id(value: str) -> str:

@@ -1,6 +1,7 @@
 """Nights as calls of the pure functions, without Beam and without shards: what the pipeline must equal."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import polars as pl
 
@@ -60,7 +61,7 @@ def run_plain(
     told_night = tell_night(placed, fleet, night, dict(read_until))
     later = state.filter(C("stamp") >= night.ends_at)
     waiting = series.waiting.filter(C("stamp") < night.ends_at)
-    return NightTables(told_night.tables, pl.concat([EVENTS.conform(told_night.carried), waiting, crossing, later]), told_night.stats)
+    return replace(told_night, carried=pl.concat([EVENTS.conform(told_night.carried), waiting, crossing, later]))
 
 
 def run_nights(events: pl.DataFrame, fleet: Fleet, bounds: Sequence[int], read_until: Mapping[str, int]) -> list[NightTables]:

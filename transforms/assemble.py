@@ -18,6 +18,9 @@ C = pl.col
 TRAILING_US = 3_600_000_000
 """A line this long after a queue ID was done with belongs to the ID's next use, whatever it says."""
 
+TRANSACTION_US = 60_000_000
+"""Lines this soon after a refusal are the rest of the refused transaction."""
+
 CLOSING_ACTIONS = ("reject", "discard", "tempfail")
 PROBES = ("deliverable", "undeliverable", "undeliverable-but-not-cached")
 STATUS_WORDS = {"softbounce": "deferred", "delivered": "sent", "force-expired": "expired"}
@@ -56,13 +59,16 @@ def number_hops(events: pl.DataFrame) -> pl.DataFrame:
     turning = narrow.filter(C("kind").is_in(["arrive", "message", "queue", "attempt"]) | C("closes")).with_columns(
         same=(C("key") == C("key").shift()).fill_null(False),
         after=C("closes").shift().fill_null(False),
+        before=C("kind").cast(pl.String).shift(),
         gap=C("stamp") - C("stamp").shift(),
     )
+    refused, gap = C("before") == "refuse", C("gap")
     starts = turning.filter(
         C("same") & ~C("long")
         & ((C("kind") == "arrive")
-           | (C("after") & C("kind").is_in(["message", "queue"]))
-           | (C("after") & (C("gap") > TRAILING_US)))
+           | (C("after") & C("kind").is_in(["message", "queue"]) & (~refused | (gap > TRANSACTION_US)))
+           | (C("after") & (gap > TRAILING_US))
+           | ((C("kind") == "message") & (C("before") == "arrive") & (gap > TRAILING_US)))
     ).select("row", pl.lit(True).alias("again"))
     numbered = narrow.join(starts, on="row", how="left", maintain_order="left").select(
         "row",
@@ -155,7 +161,7 @@ def fold_attempts(events: pl.DataFrame) -> pl.DataFrame:
     by = ["hop_no", "recipient", "original_recipient"]
     word = C("status").str.to_lowercase()
     tries = events.filter((C("kind") == "attempt") & ~C("status").str.to_lowercase().is_in(PROBES).fill_null(False)).select(
-        *by, "stamp", "place", "dsn", "relay_name", "relay_ip", "next_queue_id", "reply", "folder", "action", "code",
+        *by, "stamp", "place", "service", "dsn", "relay_name", "relay_ip", "next_queue_id", "reply", "folder", "action", "code",
         C("repeat").fill_null(1),
         word.replace(STATUS_WORDS).alias("status"),
         "delay", "delay_before",
@@ -172,7 +178,7 @@ def fold_attempts(events: pl.DataFrame) -> pl.DataFrame:
     copies = tries.filter(final & (C("stamp") > C("_until"))).group_by(by).agg(copies=pl.len())
     tries = tries.filter(C("_until").is_null() | (C("stamp") <= C("_until")))
     rows = tries.group_by(by, maintain_order=True).agg(
-        pl.col("status", "dsn", "relay_name", "relay_ip", "next_queue_id", "reply", "folder", "action", "code", "delay").last(),
+        pl.col("status", "service", "dsn", "relay_name", "relay_ip", "next_queue_id", "reply", "folder", "action", "code", "delay").last(),
         at=C("stamp").last(),
         try_start=(C("stamp") - C("busy").fill_null(0)).last(),
         first_end=C("stamp").first(),
@@ -194,7 +200,7 @@ def fold_refusals(events: pl.DataFrame) -> pl.DataFrame:
     )
     temporary = (C("action") == "tempfail") | C("dsn").str.starts_with("4") | (C("code") // 100 == 4)
     return rows.select(
-        "hop_no", "recipient", "original_recipient", "dsn", "reply", "code",
+        "hop_no", "recipient", "original_recipient", "dsn", "reply", "code", try_sender="sender",
         status=pl.when(C("action") == "discard").then(pl.lit("discarded"))
         .when(C("action") == "quarantine").then(pl.lit("quarantined"))
         .when(temporary.fill_null(False)).then(pl.lit("turned_away")).otherwise(pl.lit("rejected")),

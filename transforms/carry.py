@@ -84,7 +84,7 @@ def unfold_refusals(recipients: pl.DataFrame, own: pl.DataFrame) -> list[pl.Data
     """Refusals inside a queue ID, and what a mail store did."""
     rows = recipients.join(own, on="hop", how="inner", suffix="_own")
     refused = rows.filter(C("try_kind") == "refusal").select(
-        "host", "instance", "queue_id", "recipient", "original_recipient", "dsn", "reply", "code", stamp="logged_at",
+        "host", "instance", "queue_id", "recipient", "original_recipient", "dsn", "reply", "code", stamp="logged_at", sender="try_sender",
         kind=pl.when("after_data").then(pl.lit("refuse")).otherwise(pl.lit("door")),
         action=C("logged_status").replace(REFUSED),
     )

@@ -179,49 +179,87 @@ def _trim(data: Any, starts: Any, ends: Any) -> None:
 
 
 @compiled
-def _place(data: Any, starts: Any, ends: Any, ip_starts: Any, ip_ends: Any) -> None:
-    """Splits `name[address]...` in place: the name stays, the address (or -1) goes to ip_starts, ip_ends."""
+def _address(data: Any, i: int, end: int) -> bool:
+    """Whether [i, end) looks like an IP address: hexadecimal digits and at least one dot or colon, then perhaps `%zone`."""
+    address = False
+    while i < end and data[i] != 37:
+        c = data[i]
+        if c in (46, 58):
+            address = True
+        elif not (48 <= c <= 57 or 65 <= c <= 70 or 97 <= c <= 102):
+            return False
+        i += 1
+    if i < end:
+        i += 1
+        address = address and i < end
+        while i < end:
+            c = data[i]
+            if not (c == 95 or 48 <= c <= 57 or 65 <= c <= 90 or 97 <= c <= 122):
+                return False
+            i += 1
+    return address
+
+
+@compiled
+def _to(data: Any, i: int, end: int, sign: int) -> int:
+    while i < end and data[i] != sign:
+        i += 1
+    return i
+
+
+@compiled
+def _place(data: Any, starts: Any, ends: Any, others: Any) -> bool:
+    """Splits `name (helo) [address]...` in place: the name stays.
+
+    The address goes to others[0], others[1], the helo to others[2], others[3]; -1 where there is none. A dot that ends
+    the name and an `IPv6:` before the address are cut; `address (name)` is turned round. True where any helo is found.
+    """
+    helos = False
     for k in range(starts.size):
         start = np.int64(starts[k])
-        ip_starts[k] = -1
-        ip_ends[k] = -1
+        for part in range(4):
+            others[part, k] = -1
         if start < 0:
             continue
         end = np.int64(ends[k])
         i = start
-        while i < end and data[i] != 91:
+        while i < end and data[i] != 91 and data[i] != 32 and data[i] != 40:
             i += 1
-        ends[k] = i
-        if i == start:
-            starts[k] = -1
-        if i >= end:
-            continue
-        i += 1
-        low = i
-        address = False
-        while i < end and data[i] != 93:
-            c = data[i]
-            if c in (46, 58):
-                address = True
-            elif c == 37:
-                while (
-                    i + 1 < end
-                    and data[i + 1] != 93
-                    and (
-                        data[i + 1] == 95
-                        or 48 <= data[i + 1] <= 57
-                        or 65 <= data[i + 1] <= 90
-                        or 97 <= data[i + 1] <= 122
-                    )
-                ):
-                    i += 1
-            elif not (48 <= c <= 57 or 65 <= c <= 70 or 97 <= c <= 102):
-                address = False
-                break
+        name_end = i
+        while i < end and data[i] == 32:
             i += 1
-        if address and i < end and data[i] == 93:
-            ip_starts[k] = low
-            ip_ends[k] = i
+        if i + 2 < end and data[i] == 68 and data[i + 1] == 83 and data[i + 2] == 32:
+            i += 3
+        if i < end and data[i] == 40:
+            j = i + 1
+            while j + 2 < end and not (data[j] == 41 and data[j + 1] == 32 and data[j + 2] == 91):
+                j += 1
+            if j + 2 < end:
+                others[2, k] = i + 1
+                others[3, k] = j
+                helos = True
+                i = j + 2
+            else:
+                j = _to(data, i, end, 41)
+                if j < end and _address(data, start, name_end):
+                    others[0, k] = start
+                    others[1, k] = name_end
+                    start = i + 1
+                    name_end = j
+                i = end
+        if i < end and data[i] == 91:
+            i += 1
+            close = _to(data, i, end, 93)
+            if close - i > 5 and data[i] == 73 and data[i + 1] == 80 and data[i + 2] == 118 and data[i + 4] == 58:
+                i += 5
+            if close < end and _address(data, i, close):
+                others[0, k] = i
+                others[1, k] = close
+        if name_end > start + 1 and data[name_end - 1] == 46:
+            name_end -= 1
+        starts[k] = start if name_end > start else -1
+        ends[k] = name_end
+    return helos
 
 
 @compiled
@@ -248,9 +286,10 @@ def _integers(data: Any, starts: Any, ends: Any, constants: Any, out: Any, none:
 
 @compiled
 def _duration(data: Any, i: int, end: int, none: int) -> int:
-    """Microseconds of `12.34`; `none` where it is no such text, or too large."""
+    """Microseconds of `12.34`, `2h5m10s`, `0.01s` or `4+02:16:02`; `none` where it is no such text, or too large."""
     if i >= end or end - i > 24:
         return none
+    start = i
     value = np.int64(0)
     digits = 0
     while i < end and 48 <= data[i] <= 57:
@@ -268,7 +307,64 @@ def _duration(data: Any, i: int, end: int, none: int) -> int:
             unit //= 10
             digits += 1
             i += 1
+    if i < end and digits:
+        return _long_duration(data, start, end, none)
     return value if i == end and digits else none
+
+
+@compiled
+def _long_duration(data: Any, i: int, end: int, none: int) -> int:
+    """Microseconds of `[days+]hh:mm:ss` (Sendmail), or of weeks to seconds with their letters (Exim, OpenSMTPD)."""
+    total = np.int64(0)
+    last = np.int64(8)
+    while i < end:
+        value = np.int64(0)
+        digits = 0
+        while i < end and 48 <= data[i] <= 57:
+            value = value * 10 + np.int64(data[i]) - 48
+            digits += 1
+            i += 1
+        if not digits or digits > 9:
+            return none
+        value *= 1000000
+        sign = np.int64(data[i]) if i < end else 0
+        if sign == 46:
+            i += 1
+            unit = np.int64(100000)
+            while i < end and 48 <= data[i] <= 57:
+                value += (np.int64(data[i]) - 48) * unit
+                unit //= 10
+                i += 1
+            if i >= end or data[i] != 115:
+                return none
+            sign = 115
+        unit = np.int64(1)
+        if sign == 119:
+            rank, unit = 7, 604800
+        elif sign == 100:
+            rank, unit = 6, 86400
+        elif sign == 104:
+            rank, unit = 5, 3600
+        elif sign == 109:
+            rank, unit = 4, 60
+        elif sign == 115:
+            rank = 3
+        elif sign == 43 and last == 8:
+            rank, unit = 2, 86400
+        elif sign == 58 and (last == 8 or last == 2):
+            rank, unit = 1, 3600
+        elif sign == 58 and last == 1 and digits == 2:
+            rank, unit = 0, 60
+        elif sign == 0 and last == 0 and digits == 2:
+            rank = -1
+        else:
+            return none
+        if rank >= last:
+            return none
+        last = np.int64(rank)
+        total += value * unit
+        i += 1
+    return total if last == -1 or 3 <= last <= 7 else none
 
 
 @compiled
@@ -346,13 +442,13 @@ class Columns:
         _trim(self.array, starts, ends)
         return self.strings(starts, ends)
 
-    def places(self, name: str) -> tuple[pl.Series, pl.Series]:
-        """(name, address) of `name[address]:port`; the address is null where it is none."""
+    def places(self, name: str) -> tuple[pl.Series, pl.Series, pl.Series | None]:
+        """(name, address, helo) of `name (helo) [address]:port`; null where missing, the last None where all are."""
         starts, ends = self.field(name)
-        ip_starts = np.empty_like(starts)
-        ip_ends = np.empty_like(ends)
-        _place(self.array, starts, ends, ip_starts, ip_ends)
-        return self.strings(starts, ends), self.strings(ip_starts, ip_ends)
+        others = np.empty((4, starts.size), starts.dtype)
+        helos = _place(self.array, starts, ends, others)
+        helo = self.strings(others[2], others[3]) if helos else None
+        return self.strings(starts, ends), self.strings(others[0], others[1]), helo
 
     def integers(self, name: str) -> pl.Series:
         """Whole numbers; null where the text is none, or has more than 18 digits."""

@@ -96,7 +96,8 @@ def merge_copies(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def write_deliveries(
-    hops: pl.DataFrame, recipients: pl.DataFrame, told: pl.DataFrame, firsts: pl.DataFrame, night: Night
+    hops: pl.DataFrame, recipients: pl.DataFrame, told: pl.DataFrame, firsts: pl.DataFrame, night: Night,
+    programs: Mapping[str, str],
 ) -> pl.DataFrame:
     """One row per recipient's fate, settled or not (settled_at null), columns of DELIVERIES as integers of microseconds.
 
@@ -113,7 +114,7 @@ def write_deliveries(
         hops.select("hop", "held_from", "deleted_at", "aborted_at", "refused_at", "left", "last_seen", "queued", "arrived"),
         on="hop", how="left", maintain_order="left",
     )
-    facts = judge_outcomes(facts, night.ends_at)
+    facts = judge_outcomes(facts, night.ends_at, programs)
     roots = hops.filter(C("parent").is_null()).select(
         "message_id", "sender", "client_name", "client_ip", "sasl_user", "size", "partial", "about_trace", "component",
         "client_host",
@@ -202,4 +203,4 @@ def write_traces(
     recipients = placed["recipients"].drop("component", strict=False)
     recipients = recipients.join(until, on="relay_host", how="left", maintain_order="left")
     firsts = placed.get("firsts", pl.DataFrame(schema=FIRSTS)).drop("component", strict=False)
-    return Traces(write_deliveries(hops, recipients, told, firsts, night), hops)
+    return Traces(write_deliveries(hops, recipients, told, firsts, night, fleet.programs), hops)

@@ -22,7 +22,7 @@ DERIVED = ("relay", "client", "delays", "recipients")
 COLUMNS = frozenset(EVENTS.columns) - {"stamp", "host", "place", "instance", "kind", "repeat"}
 
 END, LITERAL, CAPTURE, OPTION = range(4)
-FREE, ADDR, WORD, INT, ID, ITEM, LAST, TAIL, REST, DSN, LIST = range(11)
+FREE, ADDR, WORD, INT, ID, ITEM, LAST, TAIL, REST, DSN, LIST, NAME, PATH, RCPT, STRING, PLACE, MSGID = range(17)
 TYPES = {
     "": FREE,
     "addr": ADDR,
@@ -35,9 +35,17 @@ TYPES = {
     "rest": REST,
     "dsn": DSN,
     "list": LIST,
+    "name": NAME,
+    "path": PATH,
+    "rcpt": RCPT,
+    "string": STRING,
+    "place": PLACE,
+    "msgid": MSGID,
 }
 TOKEN = regex.compile(r"\{\{|\}\}|\{\?|\?\}|\{\*\}|\{(?<name>-|\w+)(?::(?<type>[a-z]+\)?))?\}|[{}]")
-IDS = regex.compile(r"(?:\(\?!(?<never>[^()\[\]]*)\))?\[(?<chars>[^\[\]]+)\]\{(?<least>\d+),(?<most>\d*)\}[+]?")
+IDS = regex.compile(r"(?:\(\?!(?<never>[^()\[\]]*)\))?(?<parts>\[(?<chars>[^\[\]]+)\]\{\d+,?\d*\}(?:-\[(?P=chars)\]\{\d+,?\d*\}){0,2})")
+PART = regex.compile(r"\{(?<least>\d+)(?<open>,?)(?<most>\d*)\}")
+BEGINS = regex.compile(r"\{(?<name>queue_id|session)\}(?<after>[^{}]+)")
 KEYS = frozenset({"kind", "services", "text", "regex", "starts", "set", "example", "yields"})
 SERVICES = 62
 EVERY = (1 << (SERVICES + 1)) - 1
@@ -56,6 +64,7 @@ class Row:
     fields: tuple[str, ...]
     constants: Mapping[str, str | int]
     ops: tuple[tuple[int, ...], ...] = ()
+    after: str = ": "
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,15 @@ class Program:
         return 1 << (self.services.index(service) if service in self.services else SERVICES)
 
 
+class _Ids(NamedTuple):
+    """What an ID is in one program: see `Tables`."""
+
+    characters: Array
+    size: Array
+    never: list[tuple[int, int]]
+    after: tuple[int, int]
+
+
 class Tables(NamedTuple):
     """All rows as arrays. `pool`: all literals; `ops`: [code, type or offset, slot or length, offset, length]."""
 
@@ -99,7 +117,8 @@ class Tables(NamedTuple):
     row_list: Array  # numbers of rows, in the file's order, for each ...
     row_range: Array  # [program, has ID, first byte or 256 for none] -> start and end in row_list
     id_bytes: Array  # [program, byte]: may stand in a queue ID
-    id_size: Array  # [program, (least, most)]
+    id_size: Array  # [program, part, (least, most)]: parts stand between dashes; most 0: no such part
+    after: Array  # [program, (offset, length)] what follows an ID
     never: Array  # [program, n, (offset, length)] words that are no queue ID
 
 
@@ -148,7 +167,10 @@ def compile_grammars(sources: Sequence[tuple[str, Mapping[str, Any]]]) -> Gramma
         program = content.get("program")
         if not isinstance(program, str) or not isinstance(listed, list):
             raise HoptraceError(f'{name}: needs program = "..." and [[row]] tables; see another file beside it')
-        read = [_row(f"{name}: row {n + 1}", row, pool, program == REPLIES) for n, row in enumerate(listed)]
+        begins = str(content.get("begins", "{queue_id}: "))
+        if not BEGINS.fullmatch(begins):
+            raise HoptraceError(f"{name}: begins = {begins!r}; it is {{queue_id}} or {{session}} and what follows it")
+        read = [_row(f"{name}: row {n + 1}", row, pool, program == REPLIES, begins) for n, row in enumerate(listed)]
         services = tuple(sorted({service for row in read for service in row.services}))
         if len(services) > SERVICES:
             raise HoptraceError(
@@ -156,7 +178,7 @@ def compile_grammars(sources: Sequence[tuple[str, Mapping[str, Any]]]) -> Gramma
             )
         tags = _compiled(name, "tags", content["tags"]) if "tags" in content else None
         programs.append(Program(program, tags, services, len(rows), len(rows) + len(read)))
-        ids.append(_ids(name, content.get("queue_id", "[0-9A-Za-z]{1,}"), pool))
+        ids.append(_ids(name, content.get("queue_id", "[0-9A-Za-z]{1,}"), begins, pool))
         rows += read
     fields, constants = _slots(rows)
     return Grammars(tuple(programs), tuple(rows), _tables(programs, rows, ids, bytes(pool)), fields, constants)
@@ -169,7 +191,7 @@ def _compiled(name: str, key: str, pattern: object) -> "regex.Pattern[str]":
         raise HoptraceError(f"{name}: {key} = {pattern!r} is no pattern of the regex module: {error}") from error
 
 
-def _row(where: str, row: Mapping[str, Any], pool: bytearray, reply: bool) -> Row:
+def _row(where: str, row: Mapping[str, Any], pool: bytearray, reply: bool, begins: str) -> Row:
     strange = sorted(set(row) - KEYS)
     if strange:
         raise HoptraceError(f"{where}: unknown key {strange[0]!r}; keys are {', '.join(sorted(KEYS))}")
@@ -188,24 +210,25 @@ def _row(where: str, row: Mapping[str, Any], pool: bytearray, reply: bool) -> Ro
     if ("text" in row) == ("regex" in row):
         raise HoptraceError(f"{where}: needs either text or regex")
     source = row["text"] if "text" in row else row.get("starts", "")
-    has_id = source.startswith("{queue_id}: ")
-    bare = source.removeprefix("{queue_id}: ")
+    has_id = source.startswith(begins)
+    bare = source.removeprefix(begins)
+    name, _, after = begins[1:].partition("}")
     if "regex" in row:
         if "starts" not in row:
             raise HoptraceError(f"{where}: a regex needs starts = the literal text it begins with ('' for any)")
         text = _compiled(where, "regex", row["regex"])
         _check_fields(where, text.groupindex)
         pattern = regex.compile(row["regex"].encode(), regex.DOTALL | regex.VERSION1)
-        fields = ("queue_id",) * has_id + tuple(name for name in text.groupindex if not (has_id and name == "queue_id"))
-        return Row(kind, tuple(services), has_id, None, pattern, bare, fields, constants)
+        fields = (name,) * has_id + tuple(group for group in text.groupindex if not (has_id and group == name))
+        return Row(kind, tuple(services), has_id, None, pattern, bare, fields, constants, (), after)
     tokens = list(_tokens(where, bare))
-    fields = ("queue_id",) * has_id
+    fields = (name,) * has_id
     fields += tuple(
         dict.fromkeys(value for what, value, _ in tokens if what == "field" and value not in ("-", *fields))
     )
     _check_fields(where, fields)
     ops = tuple(_ops(where, tokens, fields, pool))
-    return Row(kind, tuple(services), has_id, bare, None, "", fields, constants, ops)
+    return Row(kind, tuple(services), has_id, bare, None, "", fields, constants, ops, after)
 
 
 def _check_fields(where: str, fields: Sequence[str] | Mapping[str, int]) -> None:
@@ -277,14 +300,18 @@ def _ops(
     return (tuple(op) for op in ops)
 
 
-def _ids(name: str, pattern: str, pool: bytearray) -> tuple[Array, tuple[int, int], list[tuple[int, int]]]:
+def _ids(name: str, pattern: str, begins: str, pool: bytearray) -> _Ids:
     found = IDS.fullmatch(pattern)
     if not found:
-        raise HoptraceError(f"{name}: queue_id = {pattern!r}; its form is (?!WORD:|WORD:)[characters]{{least,most}}")
+        raise HoptraceError(f"{name}: queue_id = {pattern!r}; its form is (?!WORD:|WORD:)[characters]{{least,most}}-...")
     chars = regex.compile(f"[{found['chars']}]")
     allowed = np.array([chars.fullmatch(chr(n)) is not None and n < 128 and n != 32 for n in range(256)], np.bool_)
     never = [_pooled(word.replace("\\", ""), pool) for word in (found["never"] or "").split("|") if word]
-    return allowed, (int(found["least"]), int(found["most"] or 1 << 30)), never
+    size = np.zeros((3, 2), np.int32)
+    for n, part in enumerate(PART.finditer(found["parts"])):
+        least = int(part["least"])
+        size[n] = least, int(part["most"] or (1 << 30 if part["open"] else least))
+    return _Ids(allowed, size, never, _pooled(begins.partition("}")[2], pool))
 
 
 def _slots(rows: Sequence[Row]) -> tuple[dict[str, Array], tuple[str | int, ...]]:
@@ -334,7 +361,7 @@ def _alike(
 def _tables(
     programs: Sequence[Program],
     rows: Sequence[Row],
-    ids: Sequence[tuple[Array, tuple[int, int], list[tuple[int, int]]]],
+    ids: Sequence[_Ids],
     pool: bytes,
 ) -> Tables:
     ops: list[tuple[int, ...]] = []
@@ -366,9 +393,9 @@ def _tables(
                     if rows[n].has_id == bool(has_id) and byte in first[n - program.first]
                 ]
                 ranges[p, has_id, byte, 1] = len(listed)
-    never = np.zeros((len(ids), max([len(words) for _, _, words in ids] + [1]), 2), np.int32)
-    for n, (_, _, words) in enumerate(ids):
-        for k, word in enumerate(words):
+    never = np.zeros((len(ids), max([len(kind.never) for kind in ids] + [1]), 2), np.int32)
+    for n, kind in enumerate(ids):
+        for k, word in enumerate(kind.never):
             never[n, k] = word
     bits = [
         sum(1 << program.services.index(service) for service in rows[n].services) or EVERY
@@ -387,7 +414,8 @@ def _tables(
         np.array(regexes, np.int32).reshape(-1, 2),
         np.array(listed, np.int32),
         ranges,
-        np.array([allowed for allowed, _, _ in ids], np.bool_).reshape(-1, 256),
-        np.array([size for _, size, _ in ids], np.int32).reshape(-1, 2),
+        np.array([kind.characters for kind in ids], np.bool_).reshape(-1, 256),
+        np.array([kind.size for kind in ids], np.int32).reshape(-1, 3, 2),
+        np.array([kind.after for kind in ids], np.int32).reshape(-1, 2),
         never,
     )

@@ -139,7 +139,118 @@ def _capture(data: Any, i: int, end: int, pool: Any, kind: int, at: int, size: i
         return k
     if kind == 10:
         return _list(data, i, end)
+    if kind == 11:
+        while k < end:
+            c = data[k]
+            if not (48 <= c <= 57 or 65 <= c <= 90 or 97 <= c <= 122 or c == 45 or c == 46 or c == 95):
+                break
+            k += 1
+        return k if k > i else -1
+    if kind == 12:
+        return _path(data, i, end)
+    if kind == 13:
+        return _recipient(data, i, end)
+    if kind == 14:
+        return _quoted(data, i, end)
+    if kind == 15:
+        return _place(data, i, end)
+    if kind == 16:
+        while k < end and k < i + 8 and (48 <= data[k] <= 57 or 97 <= data[k] <= 102):
+            k += 1
+        return k if k == i + 8 else -1
     return end
+
+
+@compiled
+def _quoted(data: Any, i: int, end: int) -> int:
+    """Position of the `"` that ends a quoted text whose content begins at i; where there is none, the end."""
+    while i < end and data[i] != 34:
+        if data[i] == 92:
+            if i + 1 >= end:
+                break
+            i += 1
+        i += 1
+    return i
+
+
+@compiled
+def _after_quotes(data: Any, i: int, end: int) -> int:
+    """Position after the quoted text at i; i itself where there is none that ends."""
+    if i >= end or data[i] != 34:
+        return i
+    k = _quoted(data, i + 1, end)
+    return k + 1 if k < end and data[k] == 34 else i
+
+
+@compiled
+def _path(data: Any, i: int, end: int) -> int:
+    """Where `<address>` or a bare address ends: a blank outside a leading quoted local part, or a comma before one."""
+    if i >= end or data[i] == 32 or data[i] == 44:
+        return -1
+    if data[i] == 60:
+        k = _address(data, i + 1, end)
+        return k + 1 if k < end else -1
+    k = _after_quotes(data, i, end)
+    while k < end and data[k] != 32 and not (data[k] == 44 and k + 1 < end and data[k + 1] == 32):
+        k += 1
+    return k
+
+
+@compiled
+def _recipient(data: Any, i: int, end: int) -> int:
+    """Where an Exim recipient (address, pipe or file, blanks and all) ends: before ` <`, ` (`, ` R=`, `: ` and the like."""
+    if i >= end or data[i] == 58 or data[i] == 60 or data[i] == 32:
+        return -1
+    k = _after_quotes(data, i, end)
+    while k < end:
+        if data[k] == 58 and k + 1 < end and data[k + 1] == 32:
+            break
+        if data[k] == 32 and k + 1 < end:
+            c = data[k + 1]
+            if c == 60 or c == 40:
+                break
+            j = k + 1
+            while j < end and 65 <= data[j] <= 90:
+                j += 1
+            if j > k + 1 and j < end and data[j] == 61:
+                break
+            if c == 100 and j + 6 <= end and data[k + 6] == 32 and data[k + 5] == 114 and data[k + 2] == 101:
+                break
+            if c == 114 and j + 8 <= end and data[k + 8] == 32 and data[k + 7] == 103 and data[k + 2] == 111:
+                break
+        k += 1
+    return k
+
+
+@compiled
+def _place(data: Any, i: int, end: int) -> int:
+    """Where `name (helo) [address]:port` ends, of which all but one may be missing; -1 where all are."""
+    k = i
+    while k < end and data[k] != 32 and data[k] != 40 and data[k] != 91:
+        k += 1
+    if k > i and k + 4 < end and data[k] == 32 and data[k + 1] == 68 and data[k + 2] == 83 and data[k + 3] == 32:
+        if data[k + 4] == 91:
+            k += 3
+    if k > i and k + 1 < end and data[k] == 32 and (data[k + 1] == 40 or data[k + 1] == 91):
+        k += 1
+    if k < end and data[k] == 40:
+        for j in range(k + 1, end - 2):
+            if data[j] == 41 and data[j + 1] == 32 and data[j + 2] == 91:
+                k = j + 2
+                break
+    if k < end and data[k] == 91:
+        j = k + 1
+        while j < end and data[j] != 93:
+            j += 1
+        if j < end:
+            k = j + 1
+            if k < end and data[k] == 58:
+                j = _run(data, k + 1, end)
+                if j > k + 1:
+                    k = j
+            if k < end and data[k] == 42:
+                k += 1
+    return k if k > i else -1
 
 
 @compiled
@@ -177,19 +288,34 @@ def _fits(
             slot = ops[op, 2]
             if slot >= 0:
                 spans[base + slot, 0] = i
-                spans[base + slot, 1] = stop - 1 if ops[op, 1] == 7 and stop > i and data[stop - 1] == 41 else stop
+                spans[base + slot, 1] = stop
+                if ops[op, 1] == 7 and stop > i and data[stop - 1] == 41:
+                    spans[base + slot, 1] = stop - 1
+                elif ops[op, 1] == 12 and data[i] == 60:
+                    spans[base + slot, 0] = i + 1
+                    spans[base + slot, 1] = stop - 1
         i = stop
         op += 1
 
 
 @compiled
 def _queue_id(data: Any, i: int, end: int, program: int, tables: Any) -> int:
-    """Where the queue ID that the text begins with ends, ': ' following; -1 where there is none."""
+    """Where the ID that the text begins with ends, the program's sign following; -1 where there is none."""
     k = i
-    most = min(end, i + tables.id_size[program, 1])
-    while k < most and tables.id_bytes[program, data[k]]:
-        k += 1
-    if k - i < tables.id_size[program, 0] or k + 1 >= end or data[k] != 58 or data[k + 1] != 32:
+    for part in range(3):
+        if not tables.id_size[program, part, 1]:
+            break
+        if part:
+            if k >= end or data[k] != 45:
+                return -1
+            k += 1
+        first = k
+        most = min(end, k + tables.id_size[program, part, 1])
+        while k < most and tables.id_bytes[program, data[k]]:
+            k += 1
+        if k - first < tables.id_size[program, part, 0]:
+            return -1
+    if not _equal(data, k, end, tables.pool, tables.after[program, 0], tables.after[program, 1]):
         return -1
     for n in range(tables.never.shape[1]):
         size = tables.never[program, n, 1]
@@ -225,7 +351,7 @@ def _match(
         tagged_end = np.int64(0)
         body = start
         if id_end >= 0:
-            body = id_end + 2
+            body = id_end + np.int64(tables.after[program, 1])
             byte = np.int64(data[body]) if body < end else 256
             tagged = np.int64(tables.row_range[program, 1, byte, 0])
             tagged_end = np.int64(tables.row_range[program, 1, byte, 1])
@@ -362,11 +488,12 @@ def _by_regex(data: Array, start: int, end: int, number: int, grammars: Grammars
     """The spans of a regular expression's fields; None where it does not match, or cuts a character in two."""
     row = grammars.rows[number]
     text = data[start:end].tobytes()
-    skip = text.index(b": ") + 2 if row.has_id else 0
+    after = row.after.encode()
+    skip = text.index(after) + len(after) if row.has_id else 0
     found = row.pattern.fullmatch(text, skip) if row.pattern else None
     if found is None:
         return None
-    spans = [(start, start + skip - 2)] if row.has_id else []
+    spans = [(start, start + skip - len(after))] if row.has_id else []
     for name in row.fields[len(spans) :]:
         low, high = found.span(name)
         if any(0 <= edge < len(text) and text[edge] & 0xC0 == 0x80 for edge in (low, high)):

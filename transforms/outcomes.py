@@ -1,5 +1,7 @@
 """What became of a recipient: the outcome that its last logged fact tells, and when it was settled."""
 
+from collections.abc import Mapping
+
 import polars as pl
 
 C = pl.col
@@ -9,8 +11,14 @@ DOOR_WAIT_US = 24 * 3_600_000_000
 HANDOVER_WAIT_US = 6 * 3_600_000_000
 """A hand-over to a host of ours that shows nothing in this covered time is missing there."""
 
+UNFINISHED_US = 6 * 3_600_000_000
+"""A message whose queue never took it, and of which nothing was heard for this long, was given up by its client."""
+
 PROGRAM_WORDS = r"(?i)^delivered to command|^delivered via .* service"
-MAILBOX_WORDS = r"(?i)delivered to (?:mailbox|maildir|file)|\bsaved$|^250 2\.0\.0 <[^>]*> \S+ saved"
+MAILBOX_WORDS = r"(?i)delivered to (?:mailbox|maildir|file)|\bsaved$|^250 2\.\d\.\d <[^>]*> \S+ saved"
+COMMAND = r"^delivered to command: \W*(?:\S*/)?([\w.-]+)"
+DROPPED = r"(?i)^delivered to file:? /dev/null|^discarded\b"
+MAILBOX_PROGRAMS = ("virtual", "dovecot", "maildrop", "procmail", "cyrus", "dovecot-lda", "deliver")
 
 FINAL = {
     "bounced": "bounced", "expired": "returned", "rejected": "rejected", "turned_away": "deferred_at_door",
@@ -18,56 +26,73 @@ FINAL = {
 }
 
 
-def judge_outcomes(rows: pl.DataFrame, ends_at: int) -> pl.DataFrame:
+def judge_outcomes(rows: pl.DataFrame, ends_at: int, programs: Mapping[str, str]) -> pl.DataFrame:
     """Adds outcome, place, resolved (µs), settled (µs, null while unsettled) to last rows.
 
-    `rows` has status, reply, relay_name, relay_host, relay_read_until (µs up to which the next host's log is whole, null where
-    its log is not read), at, and the hop's held_from, deleted_at, aborted_at, refused_at, left, last_seen, queued, arrived.
-    `ends_at`: end of the night (µs); what is told by absence needs the deadline to lie before it.
+    `rows` has status, service, reply, relay_name, relay_host, loopback, next_queue_id, relay_read_until (µs up to which the next
+    host's log is whole, null where its log is not read), at, and the hop's held_from, deleted_at, aborted_at, refused_at, left,
+    last_seen, queued, arrived. `ends_at`: end of the night (µs); what is told by absence needs its deadline to lie before it.
+    `programs`: what the fleet says that a pipe or command means: mailbox, filter or discard.
     """
-    reply = C("reply").fill_null("")
-    mailbox = reply.str.contains(MAILBOX_WORDS) | C("relay_name").is_in(["virtual", "dovecot", "maildrop", "procmail", "cyrus"]).fill_null(False)
-    program = reply.str.contains(PROGRAM_WORDS)
-    local = C("relay_name").is_in(["local"]).fill_null(False)
-    inside = C("relay_host").is_not_null() & ~mailbox & ~program
-    sent = C("status") == "sent"
+    rows = place_sent(rows, programs)
+    sent, place = C("status") == "sent", C("place")
+    inside = C("relay_host").is_not_null() & place.is_null() & (~C("loopback").fill_null(False) | C("next_queue_id").is_not_null())
     lost = (sent & inside) | (C("status") == "redirected")
     deadline = C("at") + HANDOVER_WAIT_US
     watched = (C("relay_read_until") >= deadline).fill_null(False)
     pending = C("status") == "pending"
     waits = C("status").is_in(["deferred", "requeued"])
     gone = pl.coalesce("deleted_at", "left")
+    never_queued = pending & C("queued").is_null() & C("held_from").is_null()
+    silent = never_queued & (C("last_seen") + UNFINISHED_US < ends_at)
     outcome = (
         pl.when(C("status").is_in(list(FINAL))).then(C("status").replace_strict(FINAL, default=None, return_dtype=pl.String))
         .when((pending | waits) & C("held_from").is_not_null()).then(pl.lit("held"))
         .when(waits).then(pl.lit("queued"))
+        .when(sent & (place == "dropped")).then(pl.lit("discarded"))
         .when(lost & (deadline >= ends_at)).then(pl.lit("in_transit"))
         .when(lost & watched).then(pl.lit("missing"))
         .when(lost).then(pl.lit("unknown"))
         .when(sent).then(pl.lit("delivered"))
         .when(pending & C("refused_at").is_not_null()).then(pl.lit("rejected"))
         .when(pending & gone.is_not_null()).then(pl.lit("deleted"))
-        .when(pending & C("aborted_at").is_not_null() & C("queued").is_null()).then(pl.lit("aborted"))
+        .when((never_queued & C("aborted_at").is_not_null()) | silent).then(pl.lit("aborted"))
         .otherwise(pl.lit("queued"))
     )
     rows = rows.with_columns(outcome=outcome)
     resolved = (
         pl.when(pending & (C("outcome") == "deleted")).then(gone)
         .when(pending & (C("outcome") == "rejected")).then("refused_at")
-        .when(pending & (C("outcome") == "aborted")).then("aborted_at")
+        .when(pending & (C("outcome") == "aborted")).then(pl.coalesce("aborted_at", "last_seen"))
         .when(pending).then(pl.coalesce("held_from", "last_seen"))
         .otherwise(C("at"))
     )
     settled = (
         pl.when(C("outcome").is_in(["queued", "held", "in_transit"])).then(None)
         .when(C("outcome").is_in(["missing", "unknown"])).then(deadline)
+        .when((C("outcome") == "aborted") & C("aborted_at").is_null()).then(resolved + UNFINISHED_US)
         .when(C("outcome") == "deferred_at_door").then(
             pl.when(resolved + DOOR_WAIT_US < ends_at).then(resolved + DOOR_WAIT_US))
         .otherwise(resolved)
     )
-    place = (
-        pl.when(C("outcome") != "delivered").then(None)
-        .when((C("status") == "stored") | mailbox).then(pl.lit("mailbox"))
-        .when(program | local).then(pl.lit("program")).otherwise(pl.lit("outside"))
-    )
+    delivered = C("outcome") == "delivered"
+    place = pl.when(delivered & (C("status") == "stored")).then(pl.lit("mailbox")).when(delivered).then(
+        pl.coalesce("place", pl.lit("outside")))
     return rows.with_columns(resolved=resolved, settled=settled, place=place)
+
+
+def place_sent(rows: pl.DataFrame, programs: Mapping[str, str]) -> pl.DataFrame:
+    """Adds place to rows of status sent: mailbox, program, dropped; null where another host took it."""
+    reply = C("reply").fill_null("")
+    meaning = {"mailbox": "mailbox", "discard": "dropped", "filter": "program"}
+    known = {**dict.fromkeys(MAILBOX_PROGRAMS, "mailbox"), **{name: meaning[what] for name, what in programs.items()}}
+    named = pl.coalesce(reply.str.extract(COMMAND), C("relay_name").str.to_lowercase())
+    place = (
+        pl.when(reply.str.contains(DROPPED) | (C("service") == "discard").fill_null(False)).then(pl.lit("dropped"))
+        .when(reply.str.contains(MAILBOX_WORDS)).then(pl.lit("mailbox"))
+        .when(named.is_in(list(known))).then(named.replace_strict(known, default=None, return_dtype=pl.String))
+        .when(reply.str.contains(PROGRAM_WORDS) | (C("relay_name") == "local").fill_null(False)).then(pl.lit("program"))
+    )
+    loop = C("loopback").fill_null(False) & C("next_queue_id").is_null()
+    return rows.with_columns(place=pl.when(C("status") == "sent").then(
+        pl.coalesce(place, pl.when(loop).then(pl.lit("program")))))

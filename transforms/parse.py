@@ -192,8 +192,8 @@ def _taken(values: list[Any], at: Array) -> pl.Series:
 def _column(columns: Columns, name: str) -> dict[str, pl.Series]:
     """The columns that a field becomes."""
     if name in ("relay", "client"):
-        logged, address = columns.places(name)
-        return {f"{name}_name": logged, f"{name}_ip": address}
+        logged, address, helo = columns.places(name)
+        return {f"{name}_name": logged, f"{name}_ip": address} | ({} if helo is None else {"helo": helo})
     if name == "delays":
         return dict(zip(DELAYS, columns.durations(name, len(DELAYS))))
     if name.startswith("delay"):

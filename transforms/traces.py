@@ -74,10 +74,11 @@ def name_pending(rows: pl.DataFrame, handed: pl.DataFrame, hops: pl.DataFrame) -
     """Recipients that a hop holds but has not named yet, as rows of status 'pending'.
 
     Where a hop of ours handed them over their names are known from there; else one row with recipient null and n_recipients.
+    Of a hop whose log shows its end only there is nothing to tell.
     """
     taken = rows.filter(~C("status").is_in(["rejected", "turned_away"]) | C("after_data").fill_null(False))
     named = taken.group_by("hop").agg(named=pl.struct("address", "asked").n_unique())
-    lacking = hops.filter(~C("probe")).join(named, on="hop", how="left").with_columns(C("named").fill_null(0)).filter(
+    lacking = hops.filter(~C("probe") & ~(C("partial") & C("closed"))).join(named, on="hop", how="left").with_columns(C("named").fill_null(0)).filter(
         (C("named") == 0) | (~C("closed") & (C("nrcpt").fill_null(0) > C("named")))
     )
     there = rows.select("hop", "asked").unique()
