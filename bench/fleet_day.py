@@ -11,13 +11,12 @@ import time
 from collections.abc import Iterator
 from datetime import date, datetime, timezone
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 from isal import igzip
-
 from mail import LINES, SECOND, Array, Fleet, Mail, make_fleet, make_mail
 from people import make_world
 from strings import column
@@ -73,9 +72,15 @@ class Files:
 
     def write(self, frame: pl.DataFrame) -> None:
         """Append lines, each to the log of its host."""
-        for (host,), part in frame.sort("host", "at", maintain_order=True).partition_by("host", as_dict=True, maintain_order=True).items():
+        for (host,), part in (
+            frame.sort("host", "at", maintain_order=True)
+            .partition_by("host", as_dict=True, maintain_order=True)
+            .items()
+        ):
             head = stamps(part["at"].to_numpy(), "3339" if int(host) % 2 else "3164")
-            text = pl.select(pl.concat_str(pl.lit(head), pl.lit(self.fleet.names[int(host)] + " "), part["line"], pl.lit("\n"))).to_series()
+            text = pl.select(
+                pl.concat_str(pl.lit(head), pl.lit(self.fleet.names[int(host)] + " "), part["line"], pl.lit("\n"))
+            ).to_series()
             data = joined(text)
             self.out[int(host)].write(data)
             self.lines += part.height
@@ -99,10 +104,14 @@ def per_arrival(seed: int, world: Any, fleet: Fleet) -> tuple[float, float]:
     """(lines, bytes) that one arrival makes on average, stamps not counted."""
     mail = Mail(np.random.default_rng([seed, 2]), world, fleet)
     make_mail(mail, np.arange(20_000, dtype=np.int64) * SECOND)
-    return sum(f.height for f in mail.frames) / 20_000, sum(f["line"].str.len_bytes().sum() for f in mail.frames) / 20_000
+    return sum(f.height for f in mail.frames) / 20_000, sum(
+        f["line"].str.len_bytes().sum() for f in mail.frames
+    ) / 20_000
 
 
-def make_day(folder: Path, lines: int, seed: int, sizes: dict[str, int], packed: str, day: date = DAY) -> tuple[int, int]:
+def make_day(
+    folder: Path, lines: int, seed: int, sizes: dict[str, int], packed: str, day: date = DAY
+) -> tuple[int, int]:
     """Write the logs of `day`; returns lines and bytes, which are near what was asked for."""
     fleet, world = make_fleet(sizes), make_world(seed)
     starts_at = int(datetime(day.year, day.month, day.day, tzinfo=timezone.utc).timestamp()) * SECOND - EAST
@@ -146,7 +155,10 @@ def main() -> None:
     lines = round(flags.bytes / 150) if flags.bytes else flags.lines
     made, data = make_day(flags.folder, lines, flags.seed, sizes, "gz" if flags.gz else "plain")
     took = time.perf_counter() - begun
-    print(f"{made} lines, {data} bytes, {sum(sizes.values())} hosts, {took:.1f} s, {made / took:.0f} lines/s", file=sys.stderr)
+    print(
+        f"{made} lines, {data} bytes, {sum(sizes.values())} hosts, {took:.1f} s, {made / took:.0f} lines/s",
+        file=sys.stderr,
+    )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-
 from people import BOUNCES, DEFERRALS, REJECTS, World, message_ids, strangers
 from strings import BASE_64, HEX, Array, pick, queue_ids, random_letters, seconds
 
@@ -73,8 +72,17 @@ class Mail:
         """One line per row: `form` begins with the program, each {} takes the next part."""
         if not len(host):
             return
-        values = [pl.lit(part if isinstance(part, pl.Series) else pl.Series(part)) if not isinstance(part, str) else pl.lit(part) for part in parts]
-        self.frames.append(pl.select(host=pl.lit(pl.Series(host, dtype=pl.UInt16)), at=pl.lit(pl.Series(at)), line=pl.format(form, *values)))
+        values = [
+            pl.lit(part if isinstance(part, pl.Series) else pl.Series(part))
+            if not isinstance(part, str)
+            else pl.lit(part)
+            for part in parts
+        ]
+        self.frames.append(
+            pl.select(
+                host=pl.lit(pl.Series(host, dtype=pl.UInt16)), at=pl.lit(pl.Series(at)), line=pl.format(form, *values)
+            )
+        )
 
     def spread(self, rows: int, least: float, middle: float) -> Array:
         """Microseconds: at least `least` seconds, with a long tail above `middle`."""
@@ -111,17 +119,38 @@ class Mail:
         queue_id = queue_ids(rng, at)
         queued = at + self.spread(rows, 0.01, 0.08)
         if how == "pickup":
-            self.say(host, at, "postfix/pickup[{}]: {}: uid=33 from=<{}>", self.pids(rows) % 50 + 600, queue_id, message.sender)
+            self.say(
+                host,
+                at,
+                "postfix/pickup[{}]: {}: uid=33 from=<{}>",
+                self.pids(rows) % 50 + 600,
+                queue_id,
+                message.sender,
+            )
         elif how != "notice":
             pid, program = self.pids(rows), "postfix/smtpd" if how == "smtp" else "postfix/submission/smtpd"
             auth = "" if how == "smtp" else " auth=1"
             self.say(host, at - self.spread(rows, 0.01, 0.05), program + "[{}]: connect from {}", pid, client)
             tls = np.flatnonzero(rng.random(rows) < 0.6)
-            self.say(host[tls], at[tls] - 5_000, program + "[{}]: Anonymous TLS connection established from {}: " + TLS, pid[tls], client.gather(tls))
+            self.say(
+                host[tls],
+                at[tls] - 5_000,
+                program + "[{}]: Anonymous TLS connection established from {}: " + TLS,
+                pid[tls],
+                client.gather(tls),
+            )
             if how == "smtp":
                 self.say(host, at, program + "[{}]: {}: client={}", pid, queue_id, client)
             else:
-                self.say(host, at, program + "[{}]: {}: client={}, sasl_method=PLAIN, sasl_username={}", pid, queue_id, client, message.sender)
+                self.say(
+                    host,
+                    at,
+                    program + "[{}]: {}: client={}, sasl_method=PLAIN, sasl_username={}",
+                    pid,
+                    queue_id,
+                    client,
+                    message.sender,
+                )
             self.say(
                 host, queued + 3_000,
                 program + "[{}]: disconnect from {} ehlo=2 starttls=1" + auth + " mail=1 rcpt={} data=1 quit=1 commands={}",
@@ -130,11 +159,23 @@ class Mail:
             odd = np.flatnonzero(rng.random(rows) < 0.15)
             self.say(host[odd], at[odd] + SECOND * 60, "postfix/anvil[{}]: statistics: max connection rate 2/60s for (smtpd:{}) at Mar 17 09:10:11",
                      pid[odd] % 7 + 500, client.gather(odd).str.extract(r"\[(.*)\]"))  # fmt: skip
-        self.say(host, at + 4_000, "postfix/cleanup[{}]: {}: message-id=<{}>", self.pids(rows), queue_id, message.message_id)
-        self.say(host, queued, "postfix/qmgr[877]: {}: from=<{}>, size={}, nrcpt={} (queue active)", queue_id, message.sender, message.size, message.count)
+        self.say(
+            host, at + 4_000, "postfix/cleanup[{}]: {}: message-id=<{}>", self.pids(rows), queue_id, message.message_id
+        )
+        self.say(
+            host,
+            queued,
+            "postfix/qmgr[877]: {}: from=<{}>, size={}, nrcpt={} (queue active)",
+            queue_id,
+            message.sender,
+            message.size,
+            message.count,
+        )
         return Stays(host, queue_id, at, queued, message)
 
-    def attempt(self, stays: Stays, of: Array, at: Array, busy: tuple[Array, Array], said: tuple[Any, ...], daemon: str = "smtp") -> None:
+    def attempt(
+        self, stays: Stays, of: Array, at: Array, busy: tuple[Array, Array], said: tuple[Any, ...], daemon: str = "smtp"
+    ) -> None:
         """One try per row of `of`; busy: connect, transmit; said: recipient (with `orig_to`), relay, dsn, status, reply."""
         connect, transmit = busy
         recipient, relay, dsn, status, reply = said
@@ -162,7 +203,13 @@ class Mail:
         of = message.of
         tls = np.flatnonzero(self.rng.random(rows) < 0.3)
         relay = self.name(to)
-        self.say(stays.host[tls], begun[tls] + 1_000, "postfix/smtp[{}]: Untrusted TLS connection established to {}:25: " + TLS, self.pids(tls.size), relay.gather(tls))
+        self.say(
+            stays.host[tls],
+            begun[tls] + 1_000,
+            "postfix/smtp[{}]: Untrusted TLS connection established to {}:25: " + TLS,
+            self.pids(tls.size),
+            relay.gather(tls),
+        )
         reply = "250 2.0.0 Ok: queued as " + there.queue_id
         said = (message.to + ">", relay.gather(of) + ":25", "2.0.0", "sent", reply.gather(of))
         self.attempt(stays, of, done[of], (connect[of], (done - begun - connect)[of]), said)
@@ -179,7 +226,11 @@ class Mail:
         first = np.concatenate([[True], of[1:] != of[:-1]])
         starts = np.flatnonzero(first)
         ordinal = np.arange(of.size) - np.repeat(starts, np.diff(starts, append=of.size)) + 1
-        suffix = pl.select(pl.when(pl.lit(pl.Series(ordinal)) > 1).then(pl.format(":R{}", pl.lit(pl.Series(ordinal)))).otherwise(pl.lit(""))).to_series()
+        suffix = pl.select(
+            pl.when(pl.lit(pl.Series(ordinal)) > 1)
+            .then(pl.format(":R{}", pl.lit(pl.Series(ordinal))))
+            .otherwise(pl.lit(""))
+        ).to_series()
         session = token.gather(of) + suffix
         begun = stays.queued + self.spread(rows, 0, 0.02)
         kept = begun[of] + self.spread(of.size, 0.005, 0.02)
@@ -190,16 +241,44 @@ class Mail:
         msgid = message.message_id.gather(of)
         self.say(to[of], kept, "dovecot: lmtp({})<{}><{}>: save: box={}, uid={}, msgid=<{}>, size={}",
                  *held, box, rng.integers(1, 90_000, of.size), msgid, message.size[of])  # fmt: skip
-        self.say(to[of], kept + 200, "dovecot: lmtp({})<{}><{}>: sieve: msgid=<{}>: stored mail into mailbox '{}'", *held, msgid, box)
+        self.say(
+            to[of],
+            kept + 200,
+            "dovecot: lmtp({})<{}><{}>: sieve: msgid=<{}>: stored mail into mailbox '{}'",
+            *held,
+            msgid,
+            box,
+        )
         last = begun.copy()
         np.maximum.at(last, of, kept)
-        self.say(to, last + 2_000, "dovecot: lmtp({}): Disconnect from {}: Logged out (state=READY)", pid, self.fleet.ips.gather(pl.Series(stays.host)))
+        self.say(
+            to,
+            last + 2_000,
+            "dovecot: lmtp({}): Disconnect from {}: Logged out (state=READY)",
+            pid,
+            self.fleet.ips.gather(pl.Series(stays.host)),
+        )
         user = message.to
         alias = pl.Series(rng.random(of.size) < 0.06)
-        named = (user + ">").zip_with(~alias, user + ">, orig_to=<" + pick(rng, ["info", "salg", "post"], of.size, [2, 1, 1]) + "@" + user.str.extract("@(.*)$") + ">")
+        named = (user + ">").zip_with(
+            ~alias,
+            user
+            + ">, orig_to=<"
+            + pick(rng, ["info", "salg", "post"], of.size, [2, 1, 1])
+            + "@"
+            + user.str.extract("@(.*)$")
+            + ">",
+        )
         relay = (ip + "[" + ip + "]:24").gather(of)
         reply = pl.select(pl.format("250 2.0.0 <{}> {} Saved", user, session)).to_series()
-        self.attempt(stays, of, kept + 1_000, (np.zeros(of.size, np.int64), kept + 1_000 - begun[of]), (named, relay, "2.0.0", "sent", reply), "lmtp")
+        self.attempt(
+            stays,
+            of,
+            kept + 1_000,
+            (np.zeros(of.size, np.int64), kept + 1_000 - begun[of]),
+            (named, relay, "2.0.0", "sent", reply),
+            "lmtp",
+        )
         self.remove(stays, of, kept + 1_000)
 
     def send(self, stays: Stays, mx: pl.Series) -> None:
@@ -217,13 +296,27 @@ class Mail:
         none = pl.Series(rng.random(rows) < 0.3).gather(again)
         relay = (mx + ":25").gather(again)
         relay = pl.repeat("none", again.size, eager=True).zip_with(none, relay)
-        self.attempt(stays, of[again], begun[again] + BACKOFF[nth] + late + sum(took), took, (message.to.gather(again) + ">", relay, "4.0.0", "deferred", why.gather(again)))
+        self.attempt(
+            stays,
+            of[again],
+            begun[again] + BACKOFF[nth] + late + sum(took),
+            took,
+            (message.to.gather(again) + ">", relay, "4.0.0", "deferred", why.gather(again)),
+        )
         took = (self.spread(rows, 0, 0.05), self.spread(rows, 0.05, 0.4))
         final = begun + BACKOFF[tries] + np.where(tries > 0, jitter, 0) + sum(took)
         lost = rng.random(rows) < np.where(tries > 0, 0.15, 0.02)
-        text = filled(pick(rng, BOUNCES, rows, [6, 2, 1, 1]), mx).zip_with(pl.Series(~lost), remote_replies(rng, rows, message.message_id.gather(of)))
+        text = filled(pick(rng, BOUNCES, rows, [6, 2, 1, 1]), mx).zip_with(
+            pl.Series(~lost), remote_replies(rng, rows, message.message_id.gather(of))
+        )
         status = pl.Series(np.where(lost, "bounced", "sent"))
-        self.attempt(stays, of, final, took, (message.to + ">", mx + ":25", pl.Series(np.where(lost, "5.0.0", "2.0.0")), status, text))
+        self.attempt(
+            stays,
+            of,
+            final,
+            took,
+            (message.to + ">", mx + ":25", pl.Series(np.where(lost, "5.0.0", "2.0.0")), status, text),
+        )
         self.remove(stays, of, final)
         back, first = np.unique(of[lost], return_index=True)
         if back.size and len(message.sender):
@@ -244,14 +337,22 @@ class Mail:
         """Clients from outside, some often."""
         return self.world.clients[pl.Series((self.world.clients.height ** self.rng.random(rows) - 1).astype(np.int64))]
 
-    def refuse(self, host: Array, at: Array, client: pl.DataFrame, who: tuple[pl.Series, pl.Series], text: pl.Series) -> None:
+    def refuse(
+        self, host: Array, at: Array, client: pl.DataFrame, who: tuple[pl.Series, pl.Series], text: pl.Series
+    ) -> None:
         """Sessions that end with a refusal at RCPT TO."""
         pid, name = self.pids(host.size), client["name"]
         sender, to = who
         self.say(host, at, "postfix/smtpd[{}]: connect from {}", pid, name)
         self.say(host, at + 80_000, "postfix/smtpd[{}]: NOQUEUE: reject: RCPT from {}: {}; from=<{}> to=<{}> proto=ESMTP helo=<{}>",
                  pid, name, text, sender, to, name.str.extract(r"^([^\[]*)"))  # fmt: skip
-        self.say(host, at + 120_000, "postfix/smtpd[{}]: disconnect from {} ehlo=1 mail=1 rcpt=0/1 quit=1 commands=3/4", pid, name)
+        self.say(
+            host,
+            at + 120_000,
+            "postfix/smtpd[{}]: disconnect from {} ehlo=1 mail=1 rcpt=0/1 quit=1 commands=3/4",
+            pid,
+            name,
+        )
 
     def users(self, rows: int, large: float) -> tuple[Array, pl.Series]:
         """Recipients among our users, each once a message: the message's row, the address."""
@@ -272,7 +373,13 @@ class Mail:
         grey = np.flatnonzero(self.rng.random(rows) < 0.1)
         to = to.gather(np.searchsorted(of, grey))
         domain = to.str.extract("@(.*)$")
-        said = pl.select(pl.format("450 4.2.0 <{}>: Recipient address rejected: Greylisted, see http://postgrey.example/help/{}.html", to, domain)).to_series()
+        said = pl.select(
+            pl.format(
+                "450 4.2.0 <{}>: Recipient address rejected: Greylisted, see http://postgrey.example/help/{}.html",
+                to,
+                domain,
+            )
+        ).to_series()
         self.refuse(host[grey], at[grey], client[grey], (sender.gather(grey), to), said)
         at = at.copy()
         at[grey] += self.rng.integers(300, 2400, grey.size) * SECOND
@@ -282,10 +389,16 @@ class Mail:
         """From users, or web sites, over relays to the world."""
         rows = at.size
         of = self.counts(rows, 0.004)
-        far = strangers(self.rng, self.world, of.size).with_columns(of=pl.Series(of)).unique(["of", "address"], maintain_order=True)
+        far = (
+            strangers(self.rng, self.world, of.size)
+            .with_columns(of=pl.Series(of))
+            .unique(["of", "address"], maintain_order=True)
+        )
         of = far["of"].to_numpy()
         message = self.messages(pick(self.rng, self.world.users, rows), of, far["address"])
-        stays = self.accept(self.choose("web" if how == "pickup" else "smtp", rows), at, message, self.clients(rows)["name"], how)
+        stays = self.accept(
+            self.choose("web" if how == "pickup" else "smtp", rows), at, message, self.clients(rows)["name"], how
+        )
         if how == "pickup":
             stays = self.hand_over(stays, "smtp")
         self.send(self.hand_over(stays, "relay"), far["mx"])
@@ -304,7 +417,9 @@ class Mail:
         kind = self.rng.choice(len(REJECTS), rows, p=[0.6, 0.3, 0.05, 0.05])
         ip = client["ip"]
         text = pl.select(
-            pl.lit(pl.Series(REJECTS).gather(pl.Series(kind))).str.replace("{to}", to, literal=True).str.replace_all("{ip}", ip, literal=True)
+            pl.lit(pl.Series(REJECTS).gather(pl.Series(kind)))
+            .str.replace("{to}", to, literal=True)
+            .str.replace_all("{ip}", ip, literal=True)
         ).to_series()
         self.refuse(self.choose("mx", rows), at, client, (sender, to), text)
 
@@ -314,9 +429,17 @@ class Mail:
         host, pid, name = self.choose("mx", rows), self.pids(at.size), client["name"]
         guess = np.flatnonzero(self.rng.random(rows) < 0.6)
         self.say(host, at, "postfix/smtpd[{}]: connect from {}", pid, name)
-        self.say(host[guess], at[guess] + 400_000, "postfix/smtpd[{}]: warning: {}: SASL LOGIN authentication failed: UGFzc3dvcmQ6", pid[guess], name.gather(guess))
+        self.say(
+            host[guess],
+            at[guess] + 400_000,
+            "postfix/smtpd[{}]: warning: {}: SASL LOGIN authentication failed: UGFzc3dvcmQ6",
+            pid[guess],
+            name.gather(guess),
+        )
         self.say(host, at + SECOND, "postfix/smtpd[{}]: lost connection after AUTH from {}", pid, name)
-        self.say(host, at + SECOND + 100, "postfix/smtpd[{}]: disconnect from {} ehlo=1 auth=0/1 commands=1/2", pid, name)
+        self.say(
+            host, at + SECOND + 100, "postfix/smtpd[{}]: disconnect from {} ehlo=1 auth=0/1 commands=1/2", pid, name
+        )
 
 
 SHARES = {"inbound": 0.40, "outbound": 0.17, "internal": 0.09, "site": 0.04, "rejected": 0.22, "noise": 0.08}
@@ -350,4 +473,6 @@ def remote_replies(rng: np.random.Generator, rows: int, message_id: pl.Series) -
             "250 ok:  Message 77834 accepted",
         ], rows, [4, 4, 1, 3, 1],
     )  # fmt: skip
-    return pl.select(pl.lit(forms).str.replace("{t}", token, literal=True).str.replace("{m}", message_id, literal=True)).to_series()
+    return pl.select(
+        pl.lit(forms).str.replace("{t}", token, literal=True).str.replace("{m}", message_id, literal=True)
+    ).to_series()

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-
 from strings import HEX, pick, random_letters
 
 C = pl.col
@@ -54,7 +53,13 @@ class World:
 def addresses(rng: np.random.Generator, rows: int, first: int, spread: int) -> pl.Series:
     """IPv4 addresses."""
     parts = rng.integers(1, 255, (3, rows))
-    return pl.select(pl.format("{}.{}.{}.{}", pl.lit(pl.Series(first + rng.integers(0, spread, rows))), *(pl.lit(pl.Series(p)) for p in parts))).to_series()
+    return pl.select(
+        pl.format(
+            "{}.{}.{}.{}",
+            pl.lit(pl.Series(first + rng.integers(0, spread, rows))),
+            *(pl.lit(pl.Series(p)) for p in parts),
+        )
+    ).to_series()
 
 
 def make_world(seed: int, users: int = 30_000, domains: int = 60_000, clients: int = 80_000) -> World:
@@ -65,16 +70,35 @@ def make_world(seed: int, users: int = 30_000, domains: int = 60_000, clients: i
     names = pick(rng, NAMES, users, [1.0] * len(NAMES))
     halves = [pick(rng, WORDS, domains - len(LARGE), [1.0] * len(WORDS)) for _ in range(2)]
     numbers = pl.Series(np.arange(domains - len(LARGE))).cast(pl.String)
-    tail = halves[0] + "-" + halves[1] + numbers + pick(rng, [".example", ".test", ".dk.example", ".com.test"], domains - len(LARGE), [4, 2, 3, 1])
+    tail = (
+        halves[0]
+        + "-"
+        + halves[1]
+        + numbers
+        + pick(rng, [".example", ".test", ".dk.example", ".com.test"], domains - len(LARGE), [4, 2, 3, 1])
+    )
     domain = pl.concat([pl.Series(LARGE), tail])
-    mx = pick(rng, ["mx.", "mx1.", "mail.", "smtp-in."], domains, [3, 3, 3, 1]) + domain + "[" + addresses(rng, domains, 130, 60) + "]"
+    mx = (
+        pick(rng, ["mx.", "mx1.", "mail.", "smtp-in."], domains, [3, 3, 3, 1])
+        + domain
+        + "["
+        + addresses(rng, domains, 130, 60)
+        + "]"
+    )
     ip = addresses(rng, clients, 20, 100)
-    host = pick(rng, ["mail-", "out", "smtp", "host-"], clients, [1, 1, 1, 1]) + pl.Series(np.arange(clients)).cast(pl.String) + "." + pick(rng, domain, clients)
+    host = (
+        pick(rng, ["mail-", "out", "smtp", "host-"], clients, [1, 1, 1, 1])
+        + pl.Series(np.arange(clients)).cast(pl.String)
+        + "."
+        + pick(rng, domain, clients)
+    )
     named = pl.Series(rng.random(clients) > 0.2)
     return World(
         names + serial + "@" + own,
         pl.DataFrame({"domain": domain, "mx": mx}),
-        pl.DataFrame({"name": host.zip_with(named, pl.repeat("unknown", clients, eager=True)) + "[" + ip + "]", "ip": ip}),
+        pl.DataFrame(
+            {"name": host.zip_with(named, pl.repeat("unknown", clients, eager=True)) + "[" + ip + "]", "ip": ip}
+        ),
     )
 
 

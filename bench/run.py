@@ -38,7 +38,9 @@ class Contender:
     def run(self) -> None:
         """Once, to its end."""
         begun = time.monotonic()
-        child = subprocess.Popen(["sh", "-c", self.command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        child = subprocess.Popen(
+            ["sh", "-c", self.command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
         assert child.stderr is not None
         said = child.stderr.read()
         _, status, used = os.wait4(child.pid, 0)
@@ -92,12 +94,21 @@ def count_rows(store: Path) -> dict[str, int]:
 
 def machine() -> str:
     """Processor, cores, memory, system."""
-    model = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), platform.machine())
+    model = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return f"{model}, {len(os.sched_getaffinity(0))} cores, {gib:.0f} GiB, {platform.system()} {platform.release()}, Python {platform.python_version()}"
 
 
-def report(all_of: list[Contender], flags: argparse.Namespace, logs: Path, counts: dict[str, int], load: tuple[float, float]) -> str:
+def report(
+    all_of: list[Contender], flags: argparse.Namespace, logs: Path, counts: dict[str, int], load: tuple[float, float]
+) -> str:
     """docs/performance.md."""
     stored = sum(path.stat().st_size for path in logs.glob("*/mail.log*"))
     ours = all_of[0]
@@ -135,13 +146,24 @@ def main() -> None:
     parser.add_argument("--gz", action="store_true", help="compressed logs")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--work", type=Path, default=Path("/tmp/hoptrace-bench"), help="where logs and store are put; logs stay there")
+    parser.add_argument(
+        "--work", type=Path, default=Path("/tmp/hoptrace-bench"), help="where logs and store are put; logs stay there"
+    )
     parser.add_argument("--report", type=Path, default=HERE.parent / "docs" / "performance.md")
     flags = parser.parse_args()
     logs = flags.work / f"logs-{flags.lines}-{flags.seed}{'-gz' if flags.gz else ''}"
     if not (logs / "fleet.toml").exists():
         shutil.rmtree(logs, ignore_errors=True)
-        make: list[Any] = [sys.executable, HERE / "fleet_day.py", logs, "--lines", flags.lines, "--seed", flags.seed, *(["--gz"] if flags.gz else [])]
+        make: list[Any] = [
+            sys.executable,
+            HERE / "fleet_day.py",
+            logs,
+            "--lines",
+            flags.lines,
+            "--seed",
+            flags.seed,
+            *(["--gz"] if flags.gz else []),
+        ]
         subprocess.run([str(part) for part in make], check=True)
     store = flags.work / "store"
     all_of = contenders(logs, store, flags.work)
@@ -153,7 +175,10 @@ def main() -> None:
     for turn in range(flags.runs):
         for contender in all_of:
             contender.run()
-            print(f"{turn + 1}/{flags.runs} {contender.name}: {contender.wall[-1]:.2f} s wall, {contender.cpu[-1]:.2f} s CPU, {contender.peak[-1]:.0f} MB", file=sys.stderr)
+            print(
+                f"{turn + 1}/{flags.runs} {contender.name}: {contender.wall[-1]:.2f} s wall, {contender.cpu[-1]:.2f} s CPU, {contender.peak[-1]:.0f} MB",
+                file=sys.stderr,
+            )
     page = report(all_of, flags, logs, count_rows(store), (before, os.getloadavg()[0]))
     flags.report.write_text(page)
     print(page)

@@ -42,15 +42,21 @@ def queue_ids(rng: np.random.Generator, at: Array) -> pl.Series:
     seconds, micros = np.divmod(at, 1_000_000)
     inode = rng.integers(51**3, 51**4, at.size)
     z = np.full((at.size, 1), ord("z"), np.uint8)
-    return column(np.hstack([digits(seconds, 6, BASE_52), digits(micros, 4, BASE_52), z, digits(inode, 4, BASE_52[:-1])]))
+    return column(
+        np.hstack([digits(seconds, 6, BASE_52), digits(micros, 4, BASE_52), z, digits(inode, 4, BASE_52[:-1])])
+    )
 
 
-def pick(rng: np.random.Generator, pool: Sequence[str] | pl.Series, rows: int, weights: Sequence[float] | None = None) -> pl.Series:
+def pick(
+    rng: np.random.Generator, pool: Sequence[str] | pl.Series, rows: int, weights: Sequence[float] | None = None
+) -> pl.Series:
     """Strings of a pool: by weight, or so that the first are frequent and each of the many last is rare (Zipf's law)."""
     series = pool if isinstance(pool, pl.Series) else pl.Series(list(pool))
     if weights is not None:
         edges = np.cumsum(weights) / np.sum(weights)
-        return series.gather(pl.Series(np.searchsorted(edges, rng.random(rows), side="right").clip(max=len(series) - 1)))
+        return series.gather(
+            pl.Series(np.searchsorted(edges, rng.random(rows), side="right").clip(max=len(series) - 1))
+        )
     return series.gather(pl.Series((len(series) ** rng.random(rows) - 1).astype(np.int64).clip(max=len(series) - 1)))
 
 

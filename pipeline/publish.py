@@ -13,12 +13,13 @@ from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 from hoptrace.pipeline.parts import Part
 from hoptrace.pipeline.store import Store
 from hoptrace.schemas.catalog import TABLES
-from hoptrace.schemas.coverage import COVERAGE, FILES
+from hoptrace.schemas.coverage import FILES
 from hoptrace.schemas.errors import HoptraceError
 from hoptrace.schemas.events import OPEN_HOPS
 from hoptrace.transforms.bundles import unpack
 from hoptrace.transforms.cover import add_coverage, add_templates, read_hosts
 from hoptrace.transforms.frames import decode_frame, encode_frame
+from hoptrace.transforms.parse import COVERAGE_PARTIAL
 from hoptrace.transforms.plan import Keyed, Plan
 from hoptrace.transforms.publishable import tell_night
 from hoptrace.transforms.read import FileReport
@@ -67,8 +68,7 @@ class WriteTables(beam.PTransform):  # type: ignore[misc]
                 yield 0, ("part", json.dumps(asdict(part)).encode())
                 yield TaggedOutput("counts", (f"rows of {name}", part.rows))
         yield 0, ("stats", encode_frame(told.stats))
-        if told.skew is not None:
-            yield 0, ("skew", encode_frame(told.skew))
+        yield 0, ("skew", encode_frame(told.skew))
         for name in ("hops", "recipients"):
             yield TaggedOutput("counts", (f"{name} traced", placed[name].height if name in placed else 0))
 
@@ -95,7 +95,7 @@ def check_counts(counts: Mapping[str, int]) -> None:
 
 def write_coverage(parts: list[bytes], skew: list[bytes], files: pl.DataFrame, target: Target) -> pl.DataFrame:
     """COVERAGE of the night's hours; a file that could not be read whole is a hole of its host."""
-    hours = add_coverage([decode_frame(part) for part in parts]) if parts else pl.DataFrame(schema=COVERAGE.schema)
+    hours = add_coverage([decode_frame(part) for part in parts]) if parts else pl.DataFrame(schema=COVERAGE_PARTIAL)
     broken = files.filter(C("error").is_not_null()).select(
         host=C("path").replace_strict(dict(target.folder_hosts), default=None, return_dtype=pl.String),
         hole=C("path") + ": " + C("error"),

@@ -39,7 +39,7 @@ def summary(store: Store, days: Sequence[str]) -> dict[str, Any]:
         "outcomes": _outcomes(counted).to_dicts(),
         "warnings_missing": counted.filter(pl.col("warning_due") & pl.col("warned_at").is_null()).height,
         "slowest": _slowest(counted).to_dicts(),
-        "routes": quantiles(store, "route", days=days).head(ROUTES).to_dicts(),
+        "routes": quantiles(store, "route", days=days).drop_nulls("p50_s").head(ROUTES).to_dicts(),
         "unparsed": unparsed(store, days).to_dicts(),
         "files_with_errors": file_errors(store, days).to_dicts(),
         "holes": holes(store, days).to_dicts(),

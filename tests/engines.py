@@ -23,6 +23,8 @@ def read_fast(lines: Sequence[str]) -> tuple[list[tuple[str, dict[str, Any]] | N
     out: list[tuple[str, dict[str, Any]] | None] = [None] * len(lines)
     for event in parsed.events.iter_rows(named=True):
         fields = {name: value for name, value in event.items() if value is not None and name not in ABOUT_THE_LINE}
+        if event["repeat"] == 0:
+            fields["repeat"] = 0
         line = at[event["place"]]
         before = out[line]
         if before is not None:

@@ -1,12 +1,13 @@
-"""The lab run rewritten: other days, other stamp formats, other files, with its truth; what the nightly job must not notice.
+"""The lab run rewritten, with its truth: other days, stamp formats and files, none of which the nightly job may notice.
 
     python tests/lab_variant.py NAME DIR     writes DIR/logs, DIR/fleet.toml and DIR/truth.jsonl of the variant NAME
     python tests/lab_variant.py              lists the variants
 
-All times move by one constant, also those inside queue IDs (Postfix global/mail_queue.h, Exim spec "Message identification",
-Sendmail sendmail/queue.c assign_queueid), wherever such an ID stands.
+All times move by one constant, also those inside queue IDs (Postfix global/mail_queue.h, Exim spec "Message
+identification", Sendmail sendmail/queue.c assign_queueid, Dovecot lib/guid.c), wherever such an ID stands.
 """
 
+import base64
 import bz2
 import gzip
 import json
@@ -38,6 +39,7 @@ QUEUE_IDS = re.compile(
     rf"(?<![0-9A-Za-z])(?P<postfix>[{LETTERS}]{{10}}z[{LETTERS[:-1]}y]+)(?![0-9A-Za-z])"
     r"|(?<![0-9A-Za-z-])(?P<e>E?)(?P<exim>[0-9A-Za-z]{6})(?=-[0-9A-Za-z]{6}-[0-9A-Za-z]{2}(?![0-9A-Za-z-]))"
     r"|(?<![0-9A-Za-z])(?P<sendmail>[0-9A-Xa-x]{6})(?=[0-9A-Xa-x]{2}\d{6}(?![0-9A-Za-z]))"
+    r"|(?<![0-9A-Za-z+/])(?P<dovecot>[0-9A-Za-z+/]{22})(?![0-9A-Za-z+/=])"
 )
 ISO = r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?)"
 STAMP_3164 = re.compile(r"(?:<\d+>)?([A-Z][a-z]{2}) ([ 0-9]\d) (\d\d):(\d\d):(\d\d) (.*)", re.DOTALL)
@@ -71,8 +73,8 @@ class Variant:
     """What is changed.
 
     `moved`: by how much; `formats`: of some hosts, `all_formats`: of those not named; `rotation`: how lines fall into
-    files; `packing`: suffixes of packed files in turn ('' is plain); `folder`: of a host; `full_names`: every so many files
-    name the host in full; `fleet_zones`: what fleet.toml says though it is not so; `fleet`: whether there is one.
+    files; `packing`: suffixes of packed files in turn ('' is plain); `folder`: of a host; `full_names`: every so many
+    files name the host in full; `fleet_zones`: what fleet.toml says though it is not so; `fleet`: whether there is one.
     """
 
     name: str
@@ -100,7 +102,8 @@ OTHER = {
     "relay01": Format("exim_zone"), "out02": Format("5424", "UTC"),
 }  # fmt: skip
 THIRD = {
-    "smtp01": Format("3339_us", "UTC"), "smtp02": Format("5424_no_service", "UTC"), "webmail01": Format("3164_pri", "UTC"),
+    "smtp01": Format("3339_us", "UTC"), "smtp02": Format("5424_no_service", "UTC"),
+    "webmail01": Format("3164_pri", "UTC"),
     "webhotel01": Format("3164", "America/New_York"), "list01": Format("3339_s"), "mx01": Format("5424"),
     "mx02": Format("3164_pri"), "mx03": Format("3164_zero", "Asia/Kolkata"), "store01": Format("5424_no_service"),
     "out01": Format("3339_ms"), "relay01": Format("exim", "UTC"), "out02": Format("3164_zero"),
@@ -111,7 +114,8 @@ ALL = {variant.name: variant for variant in (
     Variant("leap", "29 February", TO_LEAP_DAY),
     Variant("formats", "other stamp formats", TO_AUTUMN, OTHER),
     Variant("formats2", "and others again", TO_AUTUMN, THIRD),
-    Variant("yearless", "no host names year or zone; one file each", TO_AUTUMN, all_formats=Format("3164"), rotation="one"),
+    Variant("yearless", "no host names year or zone; one file each", TO_AUTUMN, all_formats=Format("3164"),
+            rotation="one"),
     Variant("hourly", "no host names year or zone; hourly files, packed", TO_AUTUMN, all_formats=Format("3164_zero"),
             rotation="hourly", packing=(".gz", ".xz", ".zst", ".bz2", "")),
     Variant("daily", "files by day, named by date, packed", TO_AUTUMN, OTHER, rotation="daily",
@@ -162,6 +166,11 @@ class Mover:
         if exim := found["exim"]:
             made = number(exim, BASE_62)
             return found["e"] + (digits(made + self.seconds, BASE_62, 6) if self._known(made) else exim)
+        if dovecot := found["dovecot"]:
+            parts = base64.b64decode(dovecot + "==")
+            made = int.from_bytes(parts[4:8], "little")
+            moved = parts[:4] + (made + self.seconds & 0xFFFFFFFF).to_bytes(4, "little") + parts[8:]
+            return base64.b64encode(moved).decode()[:22] if self._known(made) else dovecot
         year, month, *rest = (BASE_60.index(digit) for digit in found["sendmail"])
         try:
             then = datetime(1900 + 120 + year, month + 1, *rest, tzinfo=UTC)  # type: ignore[arg-type]
@@ -170,8 +179,8 @@ class Mover:
         if not self._known(int(then.timestamp())):
             return found[0]
         then += timedelta(seconds=self.seconds)
-        parts = ((then.year - 1900) % 60, then.month - 1, then.day, then.hour, then.minute, then.second)
-        return "".join(BASE_60[part] for part in parts)
+        fields = ((then.year - 1900) % 60, then.month - 1, then.day, then.hour, then.minute, then.second)
+        return "".join(BASE_60[part] for part in fields)
 
     def _known(self, made: int) -> bool:
         return self.begins - 5 * 86400 <= made <= self.ends + 86400
@@ -190,7 +199,7 @@ def micros(moment: datetime) -> int:
     return (moment - EPOCH) // timedelta(microseconds=1)
 
 
-def read_line(text: str, host: str, zone: ZoneInfo, year_of: Callable[[int], int]) -> Line:
+def read_line(text: str, host: str, zone: ZoneInfo) -> Line:
     """A line of the lab as it stands in the log of `host`."""
     if found := STAMP_5424.fullmatch(text):
         at = micros(datetime.fromisoformat(found[1] + found[2].replace("Z", "+00:00")))
@@ -199,7 +208,7 @@ def read_line(text: str, host: str, zone: ZoneInfo, year_of: Callable[[int], int
         at, rest = micros(datetime.fromisoformat(found[1] + found[2].replace("Z", "+00:00"))), found[3]
     elif found := STAMP_3164.fullmatch(text):
         month = MONTHS.index(found[1]) + 1
-        local = datetime(year_of(month), month, *(int(found[part]) for part in range(2, 6)), tzinfo=zone)  # type: ignore[arg-type, misc]
+        local = datetime(2025 if month > 6 else 2026, month, *(int(found[part]) for part in range(2, 6)), tzinfo=zone)  # type: ignore[arg-type, misc]
         at, rest = micros(local), found[6]
     elif found := STAMP_EXIM.fullmatch(text):
         return Line(micros(datetime.fromisoformat(found[1]).replace(tzinfo=zone)), host, "exim", "", found[3])
@@ -215,7 +224,7 @@ def service_of(text: str) -> str:
     """The Postfix service that most likely wrote a text whose service the log lost."""
     rows = (
         (r"\w+: (?:message-id=|milter-|resent-|replace: |(?:reject|warning): (?:header|body) )", "cleanup"),
-        (r"\w+: (?:client=|reject: |lost)|connect from|disconnect |lost |timeout |NOQUEUE|warning: |Anonymous|too many|improper",
+        (r"\w+: (?:client=|reject: |lost)|connect from|disconnect |lost |timeout |NOQUEUE|warning: |Anonymous|too many",
          "smtpd"),
         (r"\w+: (?:from=<|removed$|skipped)", "qmgr"),
         (r"\w+: to=<.*?relay=\S+:24,", "lmtp"),
@@ -261,17 +270,22 @@ class Chain:
     form: Format
 
 
+def chain_name(path: Path) -> str:
+    """The name that the files of one rotation share."""
+    return re.split(r"[.](?=\d|gz)|-\d", path.name)[0]
+
+
 def read_chains(lab: Path) -> Iterator[Chain]:
     """The logs of all hosts of a lab run."""
     fleet = read_toml(str(lab / "fleet.toml"))
     for folder in sorted((lab / "logs").iterdir()):
         zone_name = fleet["hosts"].get(folder.name, {}).get("timezone", fleet["timezone"])
         zone = ZoneInfo(zone_name)
-        for name, paths in groupby(sorted(folder.iterdir()), key=lambda path: re.split(r"[.](?=\d|gz)|-\d", path.name)[0]):
+        for name, paths in groupby(sorted(folder.iterdir()), key=chain_name):
             files, texts = [], []
             for path in paths:
                 mine = [text for text in unpacked(path).split("\n") if text]
-                lines = [read_line(text, folder.name, zone, lambda month: 2025 if month > 6 else 2026) for text in mine]
+                lines = [read_line(text, folder.name, zone) for text in mine]
                 files.append((path.name, spread(lines)))
                 texts += mine
             files.sort(key=lambda file: file[1][0].at)
@@ -355,7 +369,8 @@ def write_variant(variant: Variant, to: Path, lab: Path = LAB) -> tuple[date, da
     if variant.fleet:
         write_fleet(lab / "fleet.toml", to / "fleet.toml", {**zones, **variant.fleet_zones})
     home = ZoneInfo("Europe/Copenhagen")
-    first, last = ((EPOCH + timedelta(microseconds=at, seconds=seconds)).astimezone(home).date() for at in (min(ats), max(ats)))
+    ends = (EPOCH + timedelta(microseconds=at, seconds=seconds) for at in (min(ats), max(ats)))
+    first, last = (moment.astimezone(home).date() for moment in ends)
     return first, last
 
 

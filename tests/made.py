@@ -126,12 +126,12 @@ def shuffled(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
     return rows.sample(fraction=1.0, shuffle=True, seed=seed)
 
 
-def busy_log(seed: int, mails: int = 60, hours: float = 6) -> list[Row]:
+def busy_log(seed: int, mails: int = 76, hours: float = 6) -> list[Row]:
     """A log of every kind of fate, at random moments: relayed, forwarded, bounced with notice, deferred, expired, held, requeued,
     deleted, greylisted, refused, split by sessions, reused queue IDs, stored, redirected and missing mail."""
     rnd = random.Random(seed)
     stories = (_relayed, _deferred, _bounced, _held, _expired, _requeued, _greylisted, _refused, _session, _reused, _stored,
-               _missing, _queued, _forwarded, _aborted)  # fmt: skip
+               _missing, _queued, _forwarded, _aborted, _one_line, _cut_off, _filtered, _read)  # fmt: skip
     rows: list[Row] = []
     for number in range(mails):
         story = stories[number % len(stories)]
@@ -227,6 +227,32 @@ def _aborted(at: float, n: int, rnd: random.Random) -> list[Row]:
     client = {"client_name": "far.test", "client_ip": "192.0.2.9", "arrival": "smtp"}
     return [event(at, "mx1", f"P{n:05X}", "arrive", service="smtpd", pid=pid, **client),
             event(at + gap, "mx1", None, "lost", service="smtpd", pid=pid, stage="DATA")]  # fmt: skip
+
+
+def _one_line(at: float, n: int, rnd: random.Random) -> list[Row]:
+    """A program that tells all about a mail in one line, and logs no end."""
+    one, wait = f"1a2b{n:02x}", rnd.choice([2, 900, 3000])
+    return [event(at, "out1", one, "arrive", instance="exim", client_name="smtp1.our.test", client_ip="10.0.0.2", arrival="smtp",
+                  sender=f"e{n}@far.test", size=500, nrcpt=2, message_id=f"m{n}@far.test"),
+            tried(at + 1, "out1", one, "b@far.test"), tried(at + 2, "out1", one, "c@far.test", "deferred"),
+            tried(at + 2 + wait, "out1", one, "c@far.test")]  # fmt: skip
+
+
+def _cut_off(at: float, n: int, rnd: random.Random) -> list[Row]:
+    """A mail whose beginning is not in the log: its last tries, or its end only."""
+    one = f"Z{n:05X}"
+    tries = [tried(at + k * 700, "out1", one, "b@far.test", "deferred") for k in range(rnd.randint(0, 3))]
+    return [*tries, left(at + 2500, "out1", one)]
+
+
+def _filtered(at: float, n: int, rnd: random.Random) -> list[Row]:
+    """A mail that only its filter's verdict tells of."""
+    return [event(at, "mx1", f"O{n:05X}", "filter", instance="amavis", sender="a@far.test", message_id=f"m{n}@far.test")]
+
+
+def _read(at: float, n: int, rnd: random.Random) -> list[Row]:
+    """A user's session with the mailbox, which is no mail."""
+    return [event(at, "store1", f"imap{n:04d}", "mailbox", instance="dovecot", user="b@our.test", action="session")]
 
 
 def _reused(at: float, n: int, rnd: random.Random) -> list[Row]:

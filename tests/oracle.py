@@ -25,14 +25,19 @@ TYPES = {
     "id": r"[0-9A-Za-z-]++",
     "item": r"(?:(?!, ).)*+",
     "dsn": r"\d++\.\d++\.\d++",
+    "good": r"2\d*+\.\d++\.\d++",
+    "temp": r"4\d*+\.\d++\.\d++",
+    "perm": r"5\d*+\.\d++\.\d++",
     "list": r'(?:<(?:"(?:\\.|[^"\\])*+")?+[^>]*+>|[^, <]++)(?:,(?:<(?:"(?:\\.|[^"\\])*+")?+[^>]*+>|[^, <]++))*+',
     "rest": r".*+",
     "name": r"[0-9A-Za-z_.-]++",
-    "rcpt": rf'(?=[^:< ]){QUOTED}(?:(?! <| \(| [A-Z]+=|: | de..r | ro....g ).)*+',
+    "rcpt": rf"(?=[^:< ]){QUOTED}(?:(?! <| \(| [A-Z]+=|: | de..r | ro....g ).)*+",
     "string": r'(?:\\.|[^"\\])*+',
-    "place": r"(?=[^ ])(?:[^ (\[]++(?: DS(?= \[))?+(?: (?=[(\[]))?+)?+(?:\((?:(?!\) \[).)*+\) (?=\[))?+(?:\[[^\]]*+\](?::\d++)?+\*?+)?+",
+    "place": r"(?=[^ ])(?:[^ (\[]++(?: DS(?= \[))?+(?: (?=[(\[]))?+)?+(?:\((?:(?!\) \[).)*+\) (?=\[))?+"
+    r"(?:\[[^\]]*+\](?::[0-9A-Za-z_]++)?+\*?+)?+",
     "msgid": r"[0-9a-f]{8}",
 }
+ADDRESS = r"[0-9A-Fa-f]*+[.:][0-9A-Fa-f.:]*+"
 BARE = rf"(?=[^ ,<]){QUOTED}(?:(?!, )[^ ])*+"
 IP = regex.compile(r"(?:[0-9A-Fa-f]*[.:])+[0-9A-Fa-f.:]*(?:%\w+)?")
 LISTED = regex.compile(r'<(?:"(?:\\.|[^"\\])*+")?+[^>]*+>|[^, <]++')
@@ -42,9 +47,10 @@ PLACE = regex.compile(
     regex.DOTALL,
 )
 DURATION = regex.compile(
-    r"(?:(?<w>\d{1,9})w)?(?:(?<d>\d{1,9})d)?(?:(?<h>\d{1,9})h)?(?:(?<m>\d{1,9})m)?(?:(?<s>\d{1,9}(?:\.\d*)?)s)?"
-    r"|(?:(?<d>\d{1,9})\+)?(?<h>\d{1,9}):(?<m>\d\d):(?<s>\d\d)"
+    r"(?:(?<w>\d{1,7})w)?(?:(?<d>\d{1,7})d)?(?:(?<h>\d{1,7})h)?(?:(?<m>\d{1,7})m)?(?:(?<s>\d{1,7}(?:\.\d*)?)s)?"
+    r"|(?:(?<d>\d{1,7})\+)?(?<h>\d{1,7}):(?<m>\d\d):(?<s>\d\d)"
 )
+PLAIN = regex.compile(r"\d{1,12}(?:\.\d*)?|\.\d+")
 SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60}
 
 
@@ -60,6 +66,8 @@ class Row:
     example: str
     yields: Mapping[str, Any]
     source: str
+    holds: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,8 @@ class Grammar:
             if row.services and service is not None and service not in row.services:
                 continue
             found = row.pattern.fullmatch(text)
+            if any(word in text for word in row.lacks) or (row.holds and not any(word in text for word in row.holds)):
+                continue
             if found and row.kind == "quiet":
                 yield row, {}
             elif found:
@@ -111,6 +121,8 @@ def load(program: str) -> Grammar:
             row["example"],
             row.get("yields", {}),
             row.get("text") or row["regex"],
+            tuple(row.get("holds", ())),
+            tuple(row.get("lacks", ())),
         )
         for n, row in enumerate(data["row"])
     )
@@ -159,13 +171,17 @@ def template(text: str) -> str:
 
 def _capture(name: str, kind: str, after: str | None) -> str:
     literal = None if after is None else regex.escape(after, special_only=True)
+    if kind == "ip":
+        if name == "-":
+            return rf"(?:\[(?:IPv.:)?+{ADDRESS}\]|{ADDRESS})"
+        return rf"(?:\[(?:IPv.:)?+(?<{name}>{ADDRESS})\]|(?<{name}>{ADDRESS}))"
     if kind == "path":
         if name == "-":
             return f"(?:<{TYPES['addr']}>|{BARE})"
         return f"(?:<(?<{name}>{TYPES['addr']})>|(?<{name}>{BARE}))"
     if kind == "tail)":
         return f"(?<{name}>.*?)\\)?+$" if name != "-" else r".*"
-    elif kind == "last":
+    if kind == "last":
         inside = f"(?>.*(?={literal}))" if literal else ".*+"
     elif kind:
         inside = TYPES[kind]
@@ -210,7 +226,7 @@ def columns(fields: Mapping[str, Any]) -> dict[str, Any]:
         elif name.startswith("delay"):
             out[name] = _microseconds(value)
         elif EVENTS.schema[name] == pl.Int64:
-            out[name] = int(value)
+            out[name] = int(value) if isinstance(value, int) or regex.fullmatch(r"[0-9]{1,18}", value) else None
         else:
             out[name] = value
     return {name: value for name, value in out.items() if value is not None}
@@ -222,9 +238,11 @@ def _microseconds(seconds: str) -> int | None:
         parts = {unit: text for unit, text in found.groupdict().items() if text}
         rest = _microseconds(parts.pop("s", "0")) or 0
         return sum(int(text) * SECONDS[unit] for unit, text in parts.items()) * 1_000_000 + rest
+    if not PLAIN.fullmatch(seconds):
+        return None
     whole, _, part = seconds.partition(".")
     digits = (part + "000000")[:6]
-    return int(whole or "0") * 1_000_000 + int(digits) if (whole + digits).isdecimal() else None
+    return int(whole or "0") * 1_000_000 + int(digits)
 
 
 def _place(name: str, value: str) -> dict[str, Any]:

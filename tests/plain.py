@@ -11,6 +11,7 @@ from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms import assemble, doors, links, roots, sessions
 from hoptrace.transforms.assemble_hops import cut_ahead
 from hoptrace.transforms.hash import hash_columns
+from hoptrace.transforms.kinds import part_kinds
 from hoptrace.transforms.plan import Night
 from hoptrace.transforms.publishable import NightTables, tell_night
 from hoptrace.transforms.summarise import add_up
@@ -35,8 +36,9 @@ def run_plain(
     crossing = sessions.cut_sessions(told, night.ends_at)
     told = told.drop("since")
     keyed = key_events(pl.concat([events, told, state]))
-    stays = assemble.assemble_hops(keyed, fleet, hosts)
-    cut = assemble.assemble_hops(cut_ahead(keyed, night.ends_at), fleet, hosts)
+    kinds = part_kinds(keyed)
+    stays = assemble.assemble_kinds(kinds, fleet, hosts)
+    cut = assemble.assemble_kinds(cut_ahead(kinds, night.ends_at) if kinds else {}, fleet, hosts)
     tries = pl.concat([
         doors.outside(told.filter(C("queue_id").is_null()), fleet, hosts),
         doors.outside(stays.doors, fleet, hosts),
@@ -65,10 +67,13 @@ def run_plain(
 
 
 def run_nights(events: pl.DataFrame, fleet: Fleet, bounds: Sequence[int], read_until: Mapping[str, int]) -> list[NightTables]:
-    """The nights between neighbouring `bounds` (UTC microseconds), each from its own lines and the state of the one before."""
+    """The nights between neighbouring `bounds` (UTC microseconds), each from its own lines and the state of the one before.
+
+    None counts as a cold start, which would flag its rows.
+    """
     nights: list[NightTables] = []
     for starts_at, ends_at in zip(bounds, bounds[1:]):
-        night = Night(starts_at, ends_at, not nights)
+        night = Night(starts_at, ends_at)
         window = night.window
         lines = events.filter(C("stamp").is_between(window.starts_at, window.ends_at, closed="left"))
         until = {host: min(at, window.ends_at) for host, at in read_until.items()}

@@ -11,7 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hoptrace.transforms.columns import valid_utf8
-from hoptrace.transforms.cut import NO_STAMP, OWN_DATED, OWN_EXIM, OWN_YEARLESS, SYSLOG, Heads, cut_heads, line_ends
+from hoptrace.transforms.cut import (
+    CONTINUED,
+    LOCAL,
+    NO_STAMP,
+    OWN_DATED,
+    OWN_EXIM,
+    OWN_YEARLESS,
+    SYSLOG,
+    UTC,
+    YEARLESS,
+    Heads,
+    cut_heads,
+    line_ends,
+)
 from hoptrace.transforms.jit import cache_folder
 
 EXIM, EXIM_OLD = "1vrbVs-0000000001X-2abc", "1vb0Qh-0004mx-1J"
@@ -52,11 +65,41 @@ def one(line: str) -> tuple[str | None, tuple[int, str] | None, int, str]:
         ('<22>1 2026-01-02T06:28:31Z - - - - [a b="c\\]]"][d] x', None, None, -1, "x"),
         ("<22>1 2026-01-02T06:28:31Z mx03 a - - - \ufeffx", "mx03", (SYSLOG, "a"), -1, "x"),
         ("no head", None, None, -1, "no head"),
+        (f"Jan  2 02:22:43 mx01 exim[7]: {EXIM} <= a@b", "mx01", (SYSLOG, "exim"), 7, f"{EXIM} <= a@b"),
+        (f"Jan  2 02:22:43 mx01 exim[7]: 2026-01-02 02:22:43 {EXIM} x", "mx01", (SYSLOG, "exim"), 7, f"{EXIM} x"),
+        (f"Jan  2 02:22:43 mx01 exim[7]: 2026-01-02 02:22:43.123 +0100 [7] {EXIM} x", "mx01", (SYSLOG, "exim"), 7, f"{EXIM} x"),
+        (f"Jan  2 02:22:43 mx01 exim[7]: [1/3] {EXIM} <= a@b T=", "mx01", (SYSLOG, "exim"), 7, f"{EXIM} <= a@b T="),
+        ("Jan  2 02:22:43 mx01 exim[7]: [1\\18] [7] H=x [1.2.3.4] y", "mx01", (SYSLOG, "exim"), 7, "H=x [1.2.3.4] y"),
+        ("Jan  2 02:22:43 mx01 exim[7]: [2/3] the rest", "mx01", (SYSLOG, "exim"), 7, "[2/3] the rest"),
+        ("Jan  2 02:22:43 mx01 exim[7]: [1.2.3.4] x", "mx01", (SYSLOG, "exim"), 7, "[1.2.3.4] x"),
+        ("Jan  2 02:22:43 mx01 x[7]: 2026-01-02 02:22:43 x", "mx01", (SYSLOG, "x"), 7, "2026-01-02 02:22:43 x"),
+        ("Jan  2 02:22:43 <mail.info> mx01 sm-mta[7]: x", "mx01", (SYSLOG, "sm-mta"), 7, "x"),
+        ("Jan  2 02:22:43 mx01 sendmail[7]: [ID 801593 mail.info] x", "mx01", (SYSLOG, "sendmail"), 7, "x"),
+        ("Envelope-from: <a@b>", None, (CONTINUED, ""), -1, "Envelope-from: <a@b>"),
+        ("P Received: from a", None, (CONTINUED, ""), -1, "P Received: from a"),
+        ("\tby b", None, (CONTINUED, ""), -1, "\tby b"),
+        ("250 OK", None, None, -1, "250 OK"),
     ],
 )
 def test_heads(line: str, host: str | None, tag: tuple[int, str] | None, pid: int, text: str) -> None:
     assert one(line) == (host, tag, pid, text)
     assert one(line + "\r") == (host, tag, pid, text)
+
+
+@pytest.mark.parametrize(
+    ("own", "form", "told"),
+    [
+        ("", YEARLESS, None),
+        ("2026-01-02 02:22:43 ", LOCAL, 1_767_320_563_000_000),
+        ("2026-01-02 02:22:43.5 +0100 ", UTC, 1_767_316_963_500_000),
+    ],
+)
+def test_exims_own_stamp_counts_where_syslogs_has_no_year(own: str, form: int, told: int | None) -> None:
+    heads = cut_heads(f"Jan  2 02:22:43 mx01 exim[7]: {own}{EXIM} Completed\n".encode())
+    assert heads.form[0] == form
+    assert told in (None, int(heads.stamp[0]))
+    precise = cut_heads(f"2026-01-02T02:22:43.250000+01:00 mx01 exim[7]: {own}{EXIM} Completed\n".encode())
+    assert (precise.form[0], int(precise.stamp[0])) == (UTC, 1_767_316_963_250_000)
 
 
 def test_codes_hold_beyond_the_first_tables() -> None:

@@ -7,23 +7,20 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from hoptrace.schemas.events import EVENTS
+from hoptrace.schemas.events import EVENTS, KINDS
 from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms.hash import hash_columns
+from hoptrace.transforms.kinds import Kinds, part_kinds, take
 from hoptrace.transforms.names import name_hosts
 from hoptrace.transforms.replies import judge_reply
 from hoptrace.transforms.stamps import queue_id_time
+from hoptrace.transforms.uses import CLOSING_ACTIONS, TRAILING_US, number_hops
 
 C = pl.col
-TRAILING_US = 3_600_000_000
-"""A line this long after a queue ID was done with belongs to the ID's next use, whatever it says."""
-
-TRANSACTION_US = 60_000_000
-"""Lines this soon after a refusal are the rest of the refused transaction."""
-
-CLOSING_ACTIONS = ("reject", "discard", "tempfail")
 PROBES = ("deliverable", "undeliverable", "undeliverable-but-not-cached")
 STATUS_WORDS = {"softbounce": "deferred", "delivered": "sent", "force-expired": "expired"}
+LIFE = ("arrive", "message", "queue", "attempt", "leave", "expire", "hold", "release", "delete", "requeue", "refuse", "lost", "store")
+"""Kinds that show a stay in a queue; the others only speak of one."""
 
 
 @dataclass(frozen=True)
@@ -44,54 +41,27 @@ class Stays:
     doors: pl.DataFrame
 
 
-def number_hops(events: pl.DataFrame) -> pl.DataFrame:
-    """`events` in order of (key, stamp, place) with `hop_no`, a number per hop: a queue ID that comes back starts another.
-
-    Long queue IDs never come back. A short one starts anew where a client or a local submission is named, or where a
-    Message-ID or an envelope appears after the queue was done with the ID.
-    """
-    narrow = events.select(
-        "key", "stamp", "place", "kind",
-        C("kind").is_in(["leave", "delete", "requeue"]).alias("closes")
-        | ((C("kind") == "refuse") & C("action").is_in(CLOSING_ACTIONS)).fill_null(False),
-        queue_id_time(events["queue_id"], events["stamp"]).is_not_null().alias("long"),
-    ).with_row_index("row").sort("key", "stamp", "place", "row")
-    turning = narrow.filter(C("kind").is_in(["arrive", "message", "queue", "attempt"]) | C("closes")).with_columns(
-        same=(C("key") == C("key").shift()).fill_null(False),
-        after=C("closes").shift().fill_null(False),
-        before=C("kind").cast(pl.String).shift(),
-        gap=C("stamp") - C("stamp").shift(),
-    )
-    refused, gap = C("before") == "refuse", C("gap")
-    starts = turning.filter(
-        C("same") & ~C("long")
-        & ((C("kind") == "arrive")
-           | (C("after") & C("kind").is_in(["message", "queue"]) & (~refused | (gap > TRANSACTION_US)))
-           | (C("after") & (gap > TRAILING_US))
-           | ((C("kind") == "message") & (C("before") == "arrive") & (gap > TRAILING_US)))
-    ).select("row", pl.lit(True).alias("again"))
-    numbered = narrow.join(starts, on="row", how="left", maintain_order="left").select(
-        "row",
-        ((C("key") != C("key").shift()).fill_null(True) | C("again").fill_null(False)).cum_sum().alias("hop_no"),
-    )
-    return events[numbered["row"]].with_columns(numbered["hop_no"])
-
-
-def first_of(events: pl.DataFrame, kind: str, columns: dict[str, str]) -> pl.DataFrame:
+def first_of(kinds: Kinds, kind: str, columns: dict[str, str]) -> pl.DataFrame:
     """Per hop_no the first event of `kind`, its columns under new names."""
-    return (
-        events.filter(C("kind") == kind)
-        .unique("hop_no", keep="first", maintain_order=True)
-        .select("hop_no", *(C(old).alias(new) for new, old in columns.items()))
-    )
+    rows = take(kinds, kind, ["hop_no", *columns.values()]).unique("hop_no", keep="first", maintain_order=True)
+    return rows.select("hop_no", *(C(old).alias(new) for new, old in columns.items()))
 
 
-def fold_holds(events: pl.DataFrame) -> pl.DataFrame:
+def last_stamp(kinds: Kinds, kind: str, name: str) -> pl.DataFrame:
+    """Per hop_no the last stamp of `kind`, as column `name`."""
+    rows = take(kinds, kind, ["hop_no", "stamp"]).unique("hop_no", keep="last", maintain_order=True)
+    return rows.rename({"stamp": name})
+
+
+def fold_holds(kinds: Kinds) -> pl.DataFrame:
     """hop_no, held_from (null once released), held_us: from 'placed on hold' until released or removed."""
-    marks = events.filter(
-        C("kind").is_in(["hold", "release", "leave", "delete", "requeue"]) | ((C("kind") == "refuse") & (C("action") == "hold"))
-    ).select("hop_no", "stamp", on=(C("kind") == "hold") | (C("kind") == "refuse"))
-    spans = marks.with_columns(
+    columns = ["hop_no", "stamp", "place", "action"]
+    ons = [take(kinds, "hold", columns), take(kinds, "refuse", columns).filter(C("action") == "hold")]
+    began = pl.concat(ons).with_columns(on=True)
+    held = began.select("hop_no").unique()
+    ends = [take(kinds, kind, columns) for kind in ("release", "leave", "delete", "requeue")]
+    ended = pl.concat(ends).join(held, on="hop_no", how="semi").with_columns(on=False)
+    spans = pl.concat([began, ended]).sort("hop_no", "stamp", "place").with_columns(
         until=pl.when(C("hop_no") == C("hop_no").shift(-1)).then(C("stamp").shift(-1)),
     ).filter("on")
     return spans.group_by("hop_no").agg(
@@ -100,45 +70,54 @@ def fold_holds(events: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def fold_hops(events: pl.DataFrame) -> pl.DataFrame:
+def name_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
+    """`spans` with host, queue_id and instance of each hop's first event; the queue's own daemons name the instance."""
+    parts = [
+        take(kinds, KINDS[kind], ["hop_no", "host", "queue_id", "instance"]).unique("hop_no", keep="first", maintain_order=True)
+        .join(part.select("hop_no"), on="hop_no", how="semi")
+        for (kind,), part in spans.select("hop_no", "first_kind").partition_by("first_kind", as_dict=True).items()
+    ]
+    named = spans.join(pl.concat(parts), on="hop_no", how="left", maintain_order="left") if parts else spans.with_columns(
+        pl.lit(None, pl.String).alias(name) for name in ("host", "queue_id", "instance"))
+    for kind in ("queue", "message", "leave"):
+        named = named.join(first_of(kinds, kind, {f"_{kind}": "instance"}), on="hop_no", how="left", maintain_order="left")
+    return named.with_columns(instance=pl.coalesce("_queue", "_message", "_leave", "instance")).drop("_queue", "_message", "_leave")
+
+
+def fold_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
     """One row per hop_no of numbered events: who brought it, what it is, when it came and went."""
-    spans = events.group_by("hop_no", maintain_order=True).agg(
-        C("host").first(),
-        C("queue_id").first(),
-        C("instance").filter(C("kind").is_in(["queue", "leave", "message"])).first().alias("_instance"),
-        C("instance").first(),
-        first_seen=C("stamp").min(),
-        last_seen=C("stamp").max(),
-        left=C("stamp").filter(C("kind") == "leave").max(),
-        deleted_at=C("stamp").filter(C("kind") == "delete").max(),
-        requeued_at=C("stamp").filter(C("kind") == "requeue").max(),
-        expired_at=C("stamp").filter(C("kind") == "expire").max(),
-        aborted_at=C("stamp").filter(C("kind") == "lost").max(),
-        refused_at=C("stamp").filter((C("kind") == "refuse") & C("action").is_in(CLOSING_ACTIONS)).max(),
-        stored_at=C("stamp").filter(C("kind") == "store").max(),
-        begins=C("kind").is_in(["arrive", "message", "store"]).any(),
-        probe=(C("kind") == "attempt").any() & C("status").is_in(PROBES).filter(C("kind") == "attempt").all(),
-    )
-    arrive = first_of(events, "arrive", {
-        "client_name": "client_name", "client_ip": "client_ip", "helo": "helo", "sasl_user": "sasl_user",
-        "arrival": "arrival", "orig_queue_id": "orig_queue_id", "_sender": "sender", "_size": "size", "_nrcpt": "nrcpt",
-        "_message_id": "message_id",
-    })
-    client = first_of(events, "client", {"_client_name": "client_name", "_client_ip": "client_ip", "_helo": "helo"})
-    message = first_of(events.filter(C("message_id").is_not_null()), "message", {"message_id": "message_id"})
-    queue = first_of(events, "queue", {"sender": "sender", "size": "size", "nrcpt": "nrcpt", "queued": "stamp"})
-    store = first_of(events.filter(C("message_id").is_not_null()), "store", {"_stored_id": "message_id"})
-    late_sender = (
-        events.filter(C("sender").is_not_null()).unique("hop_no", keep="first", maintain_order=True)
-        .select("hop_no", C("sender").alias("_any_sender"))
-    )
-    proven = queue_id_time(spans["queue_id"], spans["first_seen"])
-    hops = spans.with_columns(proven.alias("_proven"))
-    for part in (arrive, client, message, queue, store, late_sender, fold_holds(events)):
+    alive = pl.concat([take(kinds, kind, ["hop_no"]) for kind in LIFE]).unique()
+    begun = pl.concat([take(kinds, kind, ["hop_no"]) for kind in ("arrive", "message", "store")]).unique().with_columns(begins=True)
+    hops = name_hops(kinds, spans.join(alive, on="hop_no", how="semi", maintain_order="left"))
+    refused = {"refuse": take(kinds, "refuse", ["hop_no", "stamp", "action"]).filter(C("action").is_in(CLOSING_ACTIONS))}
+    identified = {
+        kind: take(kinds, kind, ["hop_no", "message_id"]).filter(C("message_id").is_not_null()) for kind in ("message", "store")
+    }
+    senders = [
+        take(kinds, kind, ["hop_no", "sender"]).filter(C("sender").is_not_null()) for kind in ("expire", "refuse", "door", "filter")
+    ]
+    parts = [
+        first_of(kinds, "arrive", {
+            "client_name": "client_name", "client_ip": "client_ip", "helo": "helo", "sasl_user": "sasl_user",
+            "arrival": "arrival", "orig_queue_id": "orig_queue_id", "_sender": "sender", "_size": "size", "_nrcpt": "nrcpt",
+            "_message_id": "message_id",
+        }),
+        first_of(kinds, "client", {"_client_name": "client_name", "_client_ip": "client_ip", "_helo": "helo"}),
+        first_of(identified, "message", {"message_id": "message_id"}),
+        first_of(kinds, "queue", {"sender": "sender", "size": "size", "nrcpt": "nrcpt", "queued": "stamp"}),
+        first_of(identified, "store", {"_stored_id": "message_id"}),
+        pl.concat(senders).unique("hop_no", keep="first", maintain_order=True).rename({"sender": "_any_sender"}),
+        *(last_stamp(kinds, kind, name) for kind, name in (
+            ("leave", "left"), ("delete", "deleted_at"), ("requeue", "requeued_at"), ("expire", "expired_at"),
+            ("lost", "aborted_at"), ("store", "stored_at"))),
+        last_stamp(refused, "refuse", "refused_at"),
+        begun, fold_holds(kinds), find_probes(kinds),
+    ]
+    for part in parts:
         hops = hops.join(part, on="hop_no", how="left", maintain_order="left")
+    proven = queue_id_time(hops["queue_id"], hops["first_seen"])
     hops = hops.with_columns(
-        epoch=pl.coalesce("_proven", "first_seen"),
-        instance=pl.coalesce("_instance", "instance"),
+        epoch=pl.coalesce(proven, "first_seen"),
         client_name=pl.coalesce("client_name", "_client_name"),
         client_ip=pl.coalesce("client_ip", "_client_ip"),
         helo=pl.coalesce("helo", "_helo"),
@@ -147,31 +126,60 @@ def fold_hops(events: pl.DataFrame) -> pl.DataFrame:
         nrcpt=pl.coalesce("nrcpt", "_nrcpt"),
         message_id=pl.coalesce("message_id", "_message_id", "_stored_id"),
         held_us=C("held_us").fill_null(0),
-        partial=~C("begins"),
+        partial=C("begins").is_null(),
+        probe=C("probe").fill_null(False),
         closed_at=pl.max_horizontal("left", "deleted_at", "requeued_at", "refused_at", "stored_at",
                                     pl.when(C("queued").is_null()).then("aborted_at")),
     ).with_columns(closed=C("closed_at").is_not_null(), arrived=C("epoch"))
     hops = hops.with_columns(hash_columns(hops, ["host", "queue_id", "epoch"]).alias("hop"))
-    return hops.drop("_instance", "_proven", "_sender", "_size", "_nrcpt", "_message_id", "_stored_id", "_any_sender", "begins", "_client_name",
-                     "_client_ip", "_helo")
+    return hops.drop("first_kind", "first_row", "begins", *(name for name in hops.columns if name.startswith("_")))
 
 
-def fold_attempts(events: pl.DataFrame) -> pl.DataFrame:
+def find_probes(kinds: Kinds) -> pl.DataFrame:
+    """hop_no, probe: hops all of whose attempts are address probes, which are no mail."""
+    tries = take(kinds, "attempt", ["hop_no", "status"])
+    probes = tries.filter(C("status").str.to_lowercase().is_in(PROBES))
+    real = tries.filter(~C("status").str.to_lowercase().is_in(PROBES).fill_null(False))
+    return probes.select("hop_no").unique().join(real, on="hop_no", how="anti").with_columns(probe=True)
+
+
+def fold_attempts(kinds: Kinds) -> pl.DataFrame:
     """One row per (hop_no, recipient, original_recipient) of the attempts: the first success or refusal decides, else the last try."""
     by = ["hop_no", "recipient", "original_recipient"]
+    said = ["service", "dsn", "relay_name", "relay_ip", "next_queue_id", "reply", "folder", "action", "code", "delay"]
+    spent = ["delay_queue", "delay_connect", "delay_transmit"]
     word = C("status").str.to_lowercase()
-    tries = events.filter((C("kind") == "attempt") & ~C("status").str.to_lowercase().is_in(PROBES).fill_null(False)).select(
-        *by, "stamp", "place", "service", "dsn", "relay_name", "relay_ip", "next_queue_id", "reply", "folder", "action", "code",
+    tries = take(kinds, "attempt", [*by, "stamp", "place", "status", "repeat", *said, *spent]).filter(
+        ~word.is_in(PROBES).fill_null(False)
+    ).select(
+        *by, *said, "stamp", "place",
         C("repeat").fill_null(1),
         word.replace(STATUS_WORDS).alias("status"),
-        "delay", "delay_before",
         connect=C("delay_connect").fill_null(0),
         transmit=C("delay_transmit").fill_null(0),
-        busy=pl.when(C("delay_transmit").is_null()).then("delay").otherwise(
-            pl.sum_horizontal("delay_queue", "delay_connect", "delay_transmit")),
-    ).sort(*by, "stamp", "place", maintain_order=True)
+        busy=pl.when(C("delay_transmit").is_null()).then("delay").otherwise(pl.sum_horizontal(*spent)).fill_null(0),
+    )
+    alone = ~tries.select(pl.struct(by)).to_series().is_duplicated()
+    return pl.concat([fold_single(tries.filter(alone)), fold_series(tries.filter(~alone), by)], how="diagonal_relaxed")
+
+
+def fold_single(tries: pl.DataFrame) -> pl.DataFrame:
+    """Recipients that were tried once: `fold_series` without its work."""
+    return tries.select(
+        pl.exclude("stamp", "place", "repeat", "connect", "transmit", "busy"),
+        at="stamp", try_start=C("stamp") - C("busy"), first_end="stamp", first_connect="connect", first_transmit="transmit",
+        last_deferred=pl.when((C("status") == "deferred") & (C("repeat") > 0)).then("stamp"),
+        attempts="repeat", waiting_us=pl.lit(0, pl.Int64), connect_us="connect", transmit_us="transmit",
+    )
+
+
+def fold_series(tries: pl.DataFrame, by: list[str]) -> pl.DataFrame:
+    """Recipients that were tried several times."""
+    tries = tries.sort(*by, "stamp", "place", maintain_order=True)
     same = pl.all_horizontal(C(k).eq_missing(C(k).shift()) for k in by).fill_null(False)
-    tries = tries.with_columns(again=same, waited=pl.when(same).then(C("stamp") - C("connect") - C("transmit") - C("stamp").shift()).otherwise(0))
+    tries = tries.with_columns(
+        waited=pl.when(same).then(C("stamp") - C("connect") - C("transmit") - C("stamp").shift()).otherwise(0)
+    )
     final = C("status").is_in(["sent", "bounced"])
     decided = tries.filter(final).unique(by, keep="first", maintain_order=True).select(*by, C("stamp").alias("_until"))
     tries = tries.join(decided, on=by, how="left", nulls_equal=True, maintain_order="left")
@@ -180,7 +188,7 @@ def fold_attempts(events: pl.DataFrame) -> pl.DataFrame:
     rows = tries.group_by(by, maintain_order=True).agg(
         pl.col("status", "service", "dsn", "relay_name", "relay_ip", "next_queue_id", "reply", "folder", "action", "code", "delay").last(),
         at=C("stamp").last(),
-        try_start=(C("stamp") - C("busy").fill_null(0)).last(),
+        try_start=(C("stamp") - C("busy")).last(),
         first_end=C("stamp").first(),
         first_connect=C("connect").first(),
         first_transmit=C("transmit").first(),
@@ -193,11 +201,11 @@ def fold_attempts(events: pl.DataFrame) -> pl.DataFrame:
     return rows.join(copies, on=by, how="left", nulls_equal=True, maintain_order="left")
 
 
-def fold_refusals(events: pl.DataFrame) -> pl.DataFrame:
+def fold_refusals(kinds: Kinds) -> pl.DataFrame:
     """Recipients refused inside a queue ID: RCPT TO at the door, or the whole message after DATA (which names one)."""
-    rows = events.filter(
-        C("kind").is_in(["door"]) | ((C("kind") == "refuse") & C("action").is_in([*CLOSING_ACTIONS, "quarantine"]))
-    )
+    columns = ["hop_no", "stamp", "recipient", "original_recipient", "dsn", "reply", "code", "sender", "action"]
+    refused = take(kinds, "refuse", columns).filter(C("action").is_in([*CLOSING_ACTIONS, "quarantine"]))
+    rows = pl.concat([take(kinds, "door", columns).with_columns(after_data=False), refused.with_columns(after_data=True)])
     temporary = (C("action") == "tempfail") | C("dsn").str.starts_with("4") | (C("code") // 100 == 4)
     return rows.select(
         "hop_no", "recipient", "original_recipient", "dsn", "reply", "code", try_sender="sender",
@@ -205,13 +213,14 @@ def fold_refusals(events: pl.DataFrame) -> pl.DataFrame:
         .when(C("action") == "quarantine").then(pl.lit("quarantined"))
         .when(temporary.fill_null(False)).then(pl.lit("turned_away")).otherwise(pl.lit("rejected")),
         at="stamp", try_start="stamp", first_end="stamp", attempts=pl.lit(1, pl.Int64),
-        after_data=C("kind") == "refuse",
+        after_data="after_data",
     ).unique(["hop_no", "recipient", "status"], keep="last", maintain_order=True)
 
 
-def fold_store(events: pl.DataFrame) -> pl.DataFrame:
+def fold_store(kinds: Kinds) -> pl.DataFrame:
     """What a mail store did with it, one row per user or redirect target; the sieve line's word counts before mail_log's."""
-    rows = events.filter(C("kind") == "store").with_columns(
+    columns = ["hop_no", "stamp", "recipient", "user", "action", "reply", "folder"]
+    rows = take(kinds, "store", columns).with_columns(
         who=pl.when(C("action") == "redirected").then("recipient").otherwise("user"),
     )
     return rows.select(
@@ -223,10 +232,10 @@ def fold_store(events: pl.DataFrame) -> pl.DataFrame:
     ).unique(["hop_no", "recipient", "status"], keep="last", maintain_order=True)
 
 
-def fold_recipients(events: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
+def fold_recipients(kinds: Kinds, hops: pl.DataFrame) -> pl.DataFrame:
     """One row per recipient of each hop, with its last word there; what the whole hop suffered is laid upon the unresolved."""
     folds = {"attempt": fold_attempts, "refusal": fold_refusals, "store": fold_store}
-    parts = [fold(events).with_columns(try_kind=pl.lit(kind)) for kind, fold in folds.items()]
+    parts = [fold(kinds).with_columns(try_kind=pl.lit(kind)) for kind, fold in folds.items()]
     rows = pl.concat(parts, how="diagonal_relaxed").join(
         hops.select("hop_no", "hop", "host", "arrived", "held_us", "left", "expired_at", "deleted_at", "requeued_at", "held_from"),
         on="hop_no", how="inner", maintain_order="left",
@@ -246,41 +255,53 @@ def fold_recipients(events: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
     ).drop("hop_no", "arrived", "left", "expired_at", "deleted_at", "requeued_at", "held_from")
 
 
-def part_strangers(events: pl.DataFrame, hops: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(events, doors): refusals that a session lent to a hop of another sender are door tries of their own."""
-    senders = hops.select("hop_no", _hop_sender="sender")
-    marked = events.join(senders, on="hop_no", how="left", maintain_order="left")
-    foreign = ((C("kind") == "door") & (C("sender") != C("_hop_sender"))).fill_null(False)
-    doors = marked.filter(foreign).with_columns(queue_id=pl.lit(None, pl.String)).select(EVENTS.schema.keys())
-    return marked.filter(~foreign).drop("_hop_sender"), doors
+def part_strangers(kinds: Kinds, hops: pl.DataFrame) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
+    """(kinds, doors): refusals that a session lent to a hop of another sender are door tries of their own."""
+    doors = take(kinds, "door", [*EVENTS.schema, "hop_no"]).join(
+        hops.select("hop_no", _hop_sender="sender"), on="hop_no", how="left", maintain_order="left"
+    ).with_columns(_hops=C("hop_no").is_in(hops["hop_no"].implode()))
+    foreign = ((C("sender") != C("_hop_sender")) | ~C("_hops")).fill_null(False)
+    strange = doors.filter(foreign).with_columns(queue_id=pl.lit(None, pl.String), kind=pl.lit("door"))
+    return {**kinds, "door": doors.filter(~foreign)}, EVENTS.conform(strange)
 
 
 def close_settled(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
-    """`hops`, those closed that no line ends but whose every recipient is settled: some programs log no 'removed'."""
+    """`hops`, those closed that no line ends but whose every recipient is settled: some programs log no 'removed'.
+
+    Adds ended_at, when that was known: at closed_at, or where no line said so, TRAILING_US after the hop's last line.
+    """
     waits = C("status").is_in(["deferred", "requeued"])
     fates = recipients.group_by("hop").agg(waiting=waits.any(), settled=(~waits).sum(), last_at=C("at").max())
     told = hops.join(fates, on="hop", how="left", maintain_order="left")
-    done = C("closed_at").is_null() & ~C("waiting") & (C("settled") >= C("nrcpt"))
-    return told.with_columns(closed_at=pl.when(done.fill_null(False)).then("last_at").otherwise("closed_at")).with_columns(
-        closed=C("closed_at").is_not_null()
-    ).drop("waiting", "settled", "last_at")
+    done = (C("closed_at").is_null() & ~C("waiting") & (C("settled") >= C("nrcpt"))).fill_null(False)
+    return told.with_columns(
+        closed_at=pl.when(done).then("last_at").otherwise("closed_at"),
+        ended_at=pl.when(done).then(C("last_seen") + TRAILING_US).otherwise("closed_at"),
+    ).with_columns(closed=C("closed_at").is_not_null()).drop("waiting", "settled", "last_at")
 
 
 def assemble_hops(events: pl.DataFrame, fleet: Fleet, hosts: frozenset[str]) -> Stays:
-    """Fold a shard's events (EVENTS columns and `key`, the hash of host and queue_id) to hops, recipients and notices.
+    """`assemble_kinds` of one frame of EVENTS with `key`."""
+    return assemble_kinds(part_kinds(events), fleet, hosts)
 
-    A store that could not keep a message refused it: that try stands in the log of the host that made it. `hosts` are those
-    with a log; with `fleet` they tell which clients and relays are hosts of ours.
+
+def assemble_kinds(kinds: Kinds, fleet: Fleet, hosts: frozenset[str]) -> Stays:
+    """Fold a shard's events (with `key`, the hash of host and queue_id) to hops, recipients and notices.
+
+    A store that could not keep a message refused it: that try stands in the log of the host that made it. What later happens
+    in a mailbox is no stay. `hosts` are those with a log; with `fleet` they tell which clients and relays are hosts of ours.
     """
-    refused_by_store = (C("kind") == "store") & (C("action") == "failed")
-    numbered = number_hops(events.filter(~refused_by_store.fill_null(False)))
-    hops = fold_hops(numbered)
+    kinds = {kind: frame for kind, frame in kinds.items() if kind != "mailbox"}
+    if "store" in kinds and "action" in kinds["store"].columns:
+        kinds["store"] = kinds["store"].filter((C("action") != "failed").fill_null(True))
+    numbered, spans = number_hops(kinds)
+    hops = fold_hops(numbered, spans)
     numbered, doors = part_strangers(numbered, hops)
     recipients = fold_recipients(numbered, hops)
     hops = close_settled(hops, recipients)
     recipients = name_hosts(recipients, "relay_name", "relay_ip", "host", "relay_host", fleet, hosts)
     hops = name_hosts(hops, "client_name", "client_ip", "host", "client_host", fleet, hosts)
-    notices = numbered.filter(C("kind") == "notice").select("hop_no", "next_queue_id", "action", at="stamp").join(
+    notices = take(numbered, "notice", ["hop_no", "next_queue_id", "action", "stamp"]).rename({"stamp": "at"}).join(
         hops.select("hop_no", "hop", "host"), on="hop_no", how="inner"
     ).drop("hop_no")
     return Stays(hops.drop("hop_no", "loopback"), recipients.drop("host"), notices, doors)

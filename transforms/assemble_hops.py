@@ -8,11 +8,12 @@ import polars as pl
 from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 
 from hoptrace.transforms import doors, links
-from hoptrace.transforms.assemble import Stays, assemble_hops
+from hoptrace.transforms.assemble import Stays, assemble_kinds
 from hoptrace.transforms.bundles import pack, unpack
 from hoptrace.transforms.cover import read_hosts
 from hoptrace.transforms.frames import decode_frame
 from hoptrace.transforms.hash import hash_columns
+from hoptrace.transforms.kinds import Kinds
 from hoptrace.transforms.plan import Keyed, Plan
 
 C = pl.col
@@ -49,10 +50,13 @@ def key_foreign_doors(data: bytes, plan: Plan, coverage: bytes) -> Iterator[Keye
     yield from key_doors(doors.outside(decode_frame(data), plan.fleet, frozenset(read_hosts(coverage))), plan.shards)
 
 
-def cut_ahead(events: pl.DataFrame, ends_at: int) -> pl.DataFrame:
+def cut_ahead(kinds: Kinds, ends_at: int) -> dict[str, pl.DataFrame]:
     """The events before the night's end of those keys that have lines in the look-ahead."""
-    ahead = events.filter(C("stamp") >= ends_at).select("key").unique()
-    return events.filter(C("stamp") < ends_at).join(ahead, on="key", how="semi")
+    ahead = pl.concat([frame.filter(C("stamp") >= ends_at).select("key") for frame in kinds.values()]).unique()
+    return {
+        kind: frame.filter(C("stamp") < ends_at).join(ahead, on="key", how="semi", maintain_order="left")
+        for kind, frame in kinds.items()
+    }
 
 
 class AssembleHops(beam.PTransform):  # type: ignore[misc]
@@ -70,17 +74,16 @@ class AssembleHops(beam.PTransform):  # type: ignore[misc]
     def fold(self, shard: tuple[int, Iterable[tuple[str, bytes]]], coverage: bytes) -> Iterator[Any]:
         """One shard of events."""
         plan, hosts = self.plan, read_hosts(coverage)
-        events = unpack(shard[1])["events"]
+        kinds = unpack(shard[1])
         known = frozenset(hosts)
-        stays = assemble_hops(events, plan.fleet, known)
-        before = cut_ahead(events, plan.night.ends_at)
-        cut = assemble_hops(before, plan.fleet, known)
+        stays = assemble_kinds(kinds, plan.fleet, known)
+        cut = assemble_kinds(cut_ahead(kinds, plan.night.ends_at), plan.fleet, known)
         for prefix, part in (("", stays), ("cut_", cut)):
             for name, frame in (("hops", part.hops), ("recipients", part.recipients), ("notices", part.notices)):
                 yield from pack(prefix + name, frame, "hop", plan.shards)
         for match in offer_matches(stays, doors.outside(stays.doors, plan.fleet, known), plan.shards):
             yield TaggedOutput("matches", match)
-        counts = {"events assembled": events.height, "hops assembled": stays.hops.height,
+        counts = {"events assembled": sum(frame.height for frame in kinds.values()), "hops assembled": stays.hops.height,
                   "recipients assembled": stays.recipients.height}
         for count in counts.items():
             yield TaggedOutput("counts", count)

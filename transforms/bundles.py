@@ -15,8 +15,8 @@ def pack(name: str, frame: pl.DataFrame, key: str, shards: int, first: int = 0) 
 
 
 def unpack(parts: Iterable[tuple[str, bytes]]) -> dict[str, pl.DataFrame]:
-    """Name -> all rows that came under it. Frames under one name have one schema."""
+    """Name -> all rows that came under it. A column that one frame lacks is null there."""
     named: dict[str, list[pl.DataFrame]] = {}
     for name, data in parts:
         named.setdefault(name, []).append(decode_frame(data))
-    return {name: pl.concat(frames) for name, frames in named.items()}
+    return {name: pl.concat(frames, how="diagonal") for name, frames in named.items()}

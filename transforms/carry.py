@@ -37,9 +37,11 @@ def unfold_lives(hops: pl.DataFrame) -> list[pl.DataFrame]:
         rows = hops.filter(C(column).is_not_null() if when is None else when)
         return rows.select("host", "instance", "queue_id", *more, stamp=C(column), kind=pl.lit(kind))
 
-    client = ("client_name", "client_ip", "helo", "sasl_user", "arrival", "orig_queue_id")
+    client = ("client_name", "client_ip", "helo", "sasl_user", "arrival", "orig_queue_id", "sender", "size", "nrcpt", "message_id")
     was_held = C("held_us") > 0
     return [
+        at("first_seen", "filter", "sender"),
+        at("last_seen", "filter"),
         at("first_seen", "arrive", *client, when=C("arrival").is_not_null() | C("client_ip").is_not_null()),
         at("first_seen", "message", "message_id", when=~C("partial") & C("stored_at").is_null()),
         at("queued", "queue", "sender", "size", "nrcpt"),

@@ -180,7 +180,7 @@ def _trim(data: Any, starts: Any, ends: Any) -> None:
 
 @compiled
 def _address(data: Any, i: int, end: int) -> bool:
-    """Whether [i, end) looks like an IP address: hexadecimal digits and at least one dot or colon, then perhaps `%zone`."""
+    """Whether [i, end) looks like an IP address: hexadecimal digits, a dot or colon at least, perhaps `%zone`."""
     address = False
     while i < end and data[i] != 37:
         c = data[i]
@@ -324,7 +324,7 @@ def _long_duration(data: Any, i: int, end: int, none: int) -> int:
             value = value * 10 + np.int64(data[i]) - 48
             digits += 1
             i += 1
-        if not digits or digits > 9:
+        if not digits or digits > 7:
             return none
         value *= 1000000
         sign = np.int64(data[i]) if i < end else 0
@@ -351,7 +351,7 @@ def _long_duration(data: Any, i: int, end: int, none: int) -> int:
             rank = 3
         elif sign == 43 and last == 8:
             rank, unit = 2, 86400
-        elif sign == 58 and (last == 8 or last == 2):
+        elif sign == 58 and last in (2, 8):
             rank, unit = 1, 3600
         elif sign == 58 and last == 1 and digits == 2:
             rank, unit = 0, 60

@@ -23,6 +23,7 @@ SYSLOG = 0  # `host program[pid]: text`
 OWN_YEARLESS = 1  # `Mon DD HH:MM:SS word...` without host: the tag is the word before ':', '(' or '<'
 OWN_DATED = 2  # `YYYY-MM-DD HH:MM:SS word...` without host: Exim's and Dovecot's own files
 OWN_EXIM = 3  # ... whose word is an Exim message ID
+CONTINUED = 4  # no stamp, and the look of a line that goes on with the one before it
 
 
 @dataclass(frozen=True)
@@ -91,14 +92,15 @@ def _month(data: Any, i: int) -> int:
 
 
 @compiled
-def _month_days(year: int, month: int) -> int:
+def month_days(year: int, month: int) -> int:
+    """How many days the month has."""
     if month == 2:
         return 29 if (year % 4 == 0 and year % 100 != 0) or year % 400 == 0 else 28
     return 30 if month in (4, 6, 9, 11) else 31
 
 
 @compiled
-def _days(year: int, month: int, day: int) -> int:
+def days_since_1970(year: int, month: int, day: int) -> int:
     """Days since 1970-01-01 (H. Hinnant, days_from_civil)."""
     y = year - (1 if month <= 2 else 0)
     era = y // 400
@@ -167,7 +169,7 @@ def _stamp(data: Any, i: int, end: int) -> tuple[int, int, int, bool]:
         if 48 <= data[at] <= 57:
             day = day * 10 + np.int64(data[at]) - 48
             at += 1
-        if day < 1 or day > _month_days(2000, month) or data[at] != 32:
+        if day < 1 or day > month_days(2000, month) or data[at] != 32:
             return 0, 0, i, False
         micro, after = _clock(data, at + 1, end)
         if micro < 0:
@@ -179,12 +181,12 @@ def _stamp(data: Any, i: int, end: int) -> tuple[int, int, int, bool]:
     month = _digits(data, i + 5, 2, end)
     day = _digits(data, i + 8, 2, end)
     parted = data[i + 10] == 84 or data[i + 10] == 116
-    if month < 1 or month > 12 or day < 1 or day > _month_days(year, month) or not (parted or data[i + 10] == 32):
+    if month < 1 or month > 12 or day < 1 or day > month_days(year, month) or not (parted or data[i + 10] == 32):
         return 0, 0, i, False
     micro, after = _clock(data, i + 11, end)
     if micro < 0:
         return 0, 0, i, False
-    value = _days(year, month, day) * 86400000000 + micro
+    value = days_since_1970(year, month, day) * 86400000000 + micro
     east, after, zoned = _offset(data, after, end)
     return (1, value - east, after, parted) if zoned else (2, value, after, parted)
 
@@ -315,6 +317,84 @@ def _structured(data: Any, i: int, end: int) -> int:
 
 
 @compiled
+def _is_exim(data: Any, i: int, end: int) -> bool:
+    return end - i >= 4 and data[i] == 101 and data[i + 1] == 120 and data[i + 2] == 105 and data[i + 3] == 109
+
+
+@compiled
+def _exim_head(data: Any, i: int, end: int) -> tuple[int, int, int]:
+    """(form, stamp, position after) of what Exim itself puts before a text in syslog: `[1/2]`, its own stamp, `[pid]`.
+
+    Source: write_syslog() of src/log.c; only the first piece of a line that is split has the rest of them.
+    """
+    if i + 6 <= end and data[i] == 91 and data[i + 1] == 49 and (data[i + 2] == 47 or data[i + 2] == 92):
+        k = i + 3
+        while k < end and 48 <= data[k] <= 57:
+            k += 1
+        if k + 1 < end and data[k] == 93 and data[k + 1] == 32:
+            i = k + 2
+    own, value, after, _ = _stamp(data, i, end) if i < end and data[i] <= 57 else (0, 0, i, False)
+    if own != 0 and after < end and data[after] == 32:
+        i = _blanks(data, after, end)
+    else:
+        own = 0
+    if i < end and data[i] == 91:
+        found, after = _pid(data, i, end)
+        if found >= 0 and after < end and data[after] == 32:
+            i = after + 1
+    return own, value, i
+
+
+@compiled
+def _goes_on(data: Any, i: int, end: int) -> bool:
+    """Whether a line without a stamp goes on with the one before: indented, or part of a header that a reject dumps.
+
+    Exim's reject log (spec, chapter 52): `Envelope-from: <`, `Envelope-to: <`, then header lines behind their type.
+    """
+    if i >= end:
+        return False
+    if data[i] == 32 or data[i] == 9:
+        return True
+    if i + 9 < end and data[i] == 69 and data[i + 1] == 110 and data[i + 8] == 45 and data[i + 2] == 118:
+        return True
+    if i + 3 < end and (data[i] == 42 or 65 <= data[i] <= 90) and data[i + 1] == 32 and data[i + 2] > 32:
+        k = i + 2
+        while k < end and 32 < data[k] < 127 and data[k] != 58:
+            k += 1
+        return k < end and data[k] == 58
+    dashes = i
+    while dashes < end and data[dashes] == 45:
+        dashes += 1
+    return dashes == end and end - i >= 10
+
+
+@compiled
+def _after_facility(data: Any, i: int, end: int) -> int:
+    """Position after `<mail.info> `, as BSD's syslogd -v puts it before the host; i itself where there is none."""
+    if i >= end or data[i] != 60:
+        return i
+    k = i + 1
+    while k < end and (97 <= data[k] <= 122 or 48 <= data[k] <= 57 or data[k] == 46):
+        k += 1
+    return k + 2 if k > i + 1 and k + 1 < end and data[k] == 62 and data[k + 1] == 32 else i
+
+
+@compiled
+def _after_message_id(data: Any, i: int, end: int) -> int:
+    """Position after `[ID 801593 mail.notice] ` (Solaris, log(7D)) before a text; i itself where there is none."""
+    if i + 8 > end or data[i] != 91 or data[i + 1] != 73 or data[i + 2] != 68 or data[i + 3] != 32:
+        return i
+    k = i + 4
+    while k < end and 48 <= data[k] <= 57:
+        k += 1
+    if k == i + 4 or k >= end or data[k] != 32:
+        return i
+    while k < end and data[k] != 93:
+        k += 1
+    return k + 2 if k + 1 < end and data[k + 1] == 32 else i
+
+
+@compiled
 def _own(data: Any, i: int, end: int) -> int:
     """Where the process name at the start of a line of a program's own file ends; i where there is none."""
     at = i
@@ -380,7 +460,7 @@ def _heads(data: Any, starts: Any, ends: Any, out: Any, form: Any, stamp: Any, p
             if host_end - host == 1 and data[host] == 45:
                 host_end = host
         else:
-            i = _blanks(data, i, end)
+            i = _after_facility(data, _blanks(data, i, end), end)
             spaced = kind != 3 and not parted
             if spaced and i < end and data[i] == 91:
                 found, after = _pid(data, i, end)
@@ -435,6 +515,14 @@ def _heads(data: Any, starts: Any, ends: Any, out: Any, form: Any, stamp: Any, p
                 else:
                     tag_end = _own(data, i, end)
                     style = 2 if spaced else 1
+        i = _after_message_id(data, i, end)
+        if style == 0 and _is_exim(data, tag, tag_end):
+            own, own_value, i = _exim_head(data, i, end)
+            if own != 0 and kind == 3:
+                kind, value = own, own_value
+        elif kind == 0 and style < 0 and _goes_on(data, start, end):
+            style = 4
+            tag_end = tag = start
         form[line] = kind
         stamp[line] = value
         pids[line] = pid

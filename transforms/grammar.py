@@ -19,10 +19,11 @@ Array = np.ndarray[Any, Any]
 QUIET = "quiet"
 REPLIES = "replies"
 DERIVED = ("relay", "client", "delays", "recipients")
-COLUMNS = frozenset(EVENTS.columns) - {"stamp", "host", "place", "instance", "kind", "repeat"}
+COLUMNS = frozenset(EVENTS.columns) - {"stamp", "host", "place", "instance", "kind"}
 
 END, LITERAL, CAPTURE, OPTION = range(4)
-FREE, ADDR, WORD, INT, ID, ITEM, LAST, TAIL, REST, DSN, LIST, NAME, PATH, RCPT, STRING, PLACE, MSGID = range(17)
+FREE, ADDR, WORD, INT, ID, ITEM, LAST, TAIL, REST, DSN, LIST = range(11)
+NAME, PATH, RCPT, STRING, PLACE, MSGID, IP, GOOD, TEMP, PERM = range(11, 21)
 TYPES = {
     "": FREE,
     "addr": ADDR,
@@ -41,12 +42,18 @@ TYPES = {
     "string": STRING,
     "place": PLACE,
     "msgid": MSGID,
+    "ip": IP,
+    "good": GOOD,
+    "temp": TEMP,
+    "perm": PERM,
 }
 TOKEN = regex.compile(r"\{\{|\}\}|\{\?|\?\}|\{\*\}|\{(?<name>-|\w+)(?::(?<type>[a-z]+\)?))?\}|[{}]")
-IDS = regex.compile(r"(?:\(\?!(?<never>[^()\[\]]*)\))?(?<parts>\[(?<chars>[^\[\]]+)\]\{\d+,?\d*\}(?:-\[(?P=chars)\]\{\d+,?\d*\}){0,2})")
+IDS = regex.compile(
+    r"(?:\(\?!(?<never>[^()\[\]]*)\))?(?<parts>\[(?<chars>[^\[\]]+)\]\{\d+,?\d*\}(?:-\[(?P=chars)\]\{\d+,?\d*\}){0,2})"
+)
 PART = regex.compile(r"\{(?<least>\d+)(?<open>,?)(?<most>\d*)\}")
 BEGINS = regex.compile(r"\{(?<name>queue_id|session)\}(?<after>[^{}]+)")
-KEYS = frozenset({"kind", "services", "text", "regex", "starts", "set", "example", "yields"})
+KEYS = frozenset({"kind", "services", "text", "regex", "starts", "holds", "lacks", "set", "example", "yields"})
 SERVICES = 62
 EVERY = (1 << (SERVICES + 1)) - 1
 
@@ -65,6 +72,8 @@ class Row:
     constants: Mapping[str, str | int]
     ops: tuple[tuple[int, ...], ...] = ()
     after: str = ": "
+    holds: tuple[tuple[int, int], ...] = ()
+    lacks: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,6 +129,8 @@ class Tables(NamedTuple):
     id_size: Array  # [program, part, (least, most)]: parts stand between dashes; most 0: no such part
     after: Array  # [program, (offset, length)] what follows an ID
     never: Array  # [program, n, (offset, length)] words that are no queue ID
+    holds: Array  # [row, n, (offset, length)] words of which the text must hold one
+    lacks: Array  # ... and none of these
 
 
 @dataclass(frozen=True)
@@ -213,7 +224,10 @@ def _row(where: str, row: Mapping[str, Any], pool: bytearray, reply: bool, begin
     has_id = source.startswith(begins)
     bare = source.removeprefix(begins)
     name, _, after = begins[1:].partition("}")
+    holds, lacks = (_words(where, key, row.get(key, []), pool) for key in ("holds", "lacks"))
     if "regex" in row:
+        if holds or lacks:
+            raise HoptraceError(f"{where}: a regex row takes neither holds nor lacks; write them into the regex")
         if "starts" not in row:
             raise HoptraceError(f"{where}: a regex needs starts = the literal text it begins with ('' for any)")
         text = _compiled(where, "regex", row["regex"])
@@ -228,7 +242,13 @@ def _row(where: str, row: Mapping[str, Any], pool: bytearray, reply: bool, begin
     )
     _check_fields(where, fields)
     ops = tuple(_ops(where, tokens, fields, pool))
-    return Row(kind, tuple(services), has_id, bare, None, "", fields, constants, ops, after)
+    return Row(kind, tuple(services), has_id, bare, None, "", fields, constants, ops, after, holds, lacks)
+
+
+def _words(where: str, key: str, words: object, pool: bytearray) -> tuple[tuple[int, int], ...]:
+    if not isinstance(words, list) or not all(isinstance(word, str) and word for word in words):
+        raise HoptraceError(f"{where}: {key} = {words!r} must be a list of words")
+    return tuple(_pooled(word, pool) for word in words)
 
 
 def _check_fields(where: str, fields: Sequence[str] | Mapping[str, int]) -> None:
@@ -303,7 +323,9 @@ def _ops(
 def _ids(name: str, pattern: str, begins: str, pool: bytearray) -> _Ids:
     found = IDS.fullmatch(pattern)
     if not found:
-        raise HoptraceError(f"{name}: queue_id = {pattern!r}; its form is (?!WORD:|WORD:)[characters]{{least,most}}-...")
+        raise HoptraceError(
+            f"{name}: queue_id = {pattern!r}; its form is (?!WORD:|WORD:)[characters]{{least,most}}-..."
+        )
     chars = regex.compile(f"[{found['chars']}]")
     allowed = np.array([chars.fullmatch(chr(n)) is not None and n < 128 and n != 32 for n in range(256)], np.bool_)
     never = [_pooled(word.replace("\\", ""), pool) for word in (found["never"] or "").split("|") if word]
@@ -356,6 +378,14 @@ def _alike(
                     after += 1
                 alike[op] = after - at - 1
     return alike
+
+
+def _padded(words: Sequence[Sequence[tuple[int, int]]]) -> Array:
+    out = np.zeros((max(len(words), 1), max([len(some) for some in words] + [1]), 2), np.int32)
+    for n, some in enumerate(words):
+        for k, word in enumerate(some):
+            out[n, k] = word
+    return out
 
 
 def _tables(
@@ -418,4 +448,6 @@ def _tables(
         np.array([kind.size for kind in ids], np.int32).reshape(-1, 3, 2),
         np.array([kind.after for kind in ids], np.int32).reshape(-1, 2),
         never,
+        _padded([row.holds for row in rows]),
+        _padded([row.lacks for row in rows]),
     )

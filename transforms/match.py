@@ -75,7 +75,7 @@ def _run(data: Any, i: int, end: int) -> int:
 
 @compiled
 def _list(data: Any, i: int, end: int) -> int:
-    """Where a list of addresses, `<...>` or bare, with commas and no blanks between them, ends; -1 where there is none."""
+    """Where a list of addresses, `<...>` or bare, with commas but no blanks between, ends; -1 where there is none."""
     found = -1
     k = i
     while k < end:
@@ -126,7 +126,9 @@ def _capture(data: Any, i: int, end: int, pool: Any, kind: int, at: int, size: i
         return end
     if kind == 6:
         return _find_last(data, i, end, pool, at, size) if size else end
-    if kind == 9:
+    if kind == 9 or kind >= 18:
+        if kind >= 18 and (k >= end or data[k] != (50, 52, 53)[kind - 18]):
+            return -1
         for part in range(3):
             start = k
             k = _run(data, k, end)
@@ -142,7 +144,7 @@ def _capture(data: Any, i: int, end: int, pool: Any, kind: int, at: int, size: i
     if kind == 11:
         while k < end:
             c = data[k]
-            if not (48 <= c <= 57 or 65 <= c <= 90 or 97 <= c <= 122 or c == 45 or c == 46 or c == 95):
+            if not (48 <= c <= 57 or 65 <= c <= 90 or 97 <= c <= 122 or c in (45, 46, 95)):
                 break
             k += 1
         return k if k > i else -1
@@ -158,7 +160,35 @@ def _capture(data: Any, i: int, end: int, pool: Any, kind: int, at: int, size: i
         while k < end and k < i + 8 and (48 <= data[k] <= 57 or 97 <= data[k] <= 102):
             k += 1
         return k if k == i + 8 else -1
+    if kind == 17:
+        return _ip(data, i, end)
     return end
+
+
+@compiled
+def _ip(data: Any, i: int, end: int) -> int:
+    """Where an IP address, which may stand as `[address]` or `[IPv6:address]`, ends; -1 where there is none."""
+    k = i
+    bracket = k < end and data[k] == 91
+    if bracket:
+        k = _inside(data, k, end)
+    dots = 0
+    while k < end and (48 <= data[k] <= 58 or data[k] == 46 or 65 <= data[k] <= 70 or 97 <= data[k] <= 102):
+        dots += data[k] == 46 or data[k] == 58
+        k += 1
+    if not dots:
+        return -1
+    if bracket:
+        return k + 1 if k < end and data[k] == 93 else -1
+    return k
+
+
+@compiled
+def _inside(data: Any, i: int, end: int) -> int:
+    """Where the address in the bracket at i begins."""
+    if i + 6 <= end and data[i + 1] == 73 and data[i + 2] == 80 and data[i + 3] == 118 and data[i + 5] == 58:
+        return i + 6
+    return i + 1
 
 
 @compiled
@@ -198,7 +228,7 @@ def _path(data: Any, i: int, end: int) -> int:
 
 @compiled
 def _recipient(data: Any, i: int, end: int) -> int:
-    """Where an Exim recipient (address, pipe or file, blanks and all) ends: before ` <`, ` (`, ` R=`, `: ` and the like."""
+    """Where an Exim recipient (address, pipe or file, with its blanks) ends: before ` <`, ` (`, ` R=`, `: `."""
     if i >= end or data[i] == 58 or data[i] == 60 or data[i] == 32:
         return -1
     k = _after_quotes(data, i, end)
@@ -207,7 +237,7 @@ def _recipient(data: Any, i: int, end: int) -> int:
             break
         if data[k] == 32 and k + 1 < end:
             c = data[k + 1]
-            if c == 60 or c == 40:
+            if c in (40, 60):
                 break
             j = k + 1
             while j < end and 65 <= data[j] <= 90:
@@ -224,13 +254,15 @@ def _recipient(data: Any, i: int, end: int) -> int:
 
 @compiled
 def _place(data: Any, i: int, end: int) -> int:
-    """Where `name (helo) [address]:port` ends, of which all but one may be missing; -1 where all are."""
+    """Where `name (helo) [address]:port` ends, any of which may be missing; -1 at a blank or the end."""
+    if i >= end or data[i] == 32:
+        return -1
     k = i
     while k < end and data[k] != 32 and data[k] != 40 and data[k] != 91:
         k += 1
-    if k > i and k + 4 < end and data[k] == 32 and data[k + 1] == 68 and data[k + 2] == 83 and data[k + 3] == 32:
-        if data[k + 4] == 91:
-            k += 3
+    ds = k > i and k + 4 < end and data[k] == 32 and data[k + 1] == 68 and data[k + 2] == 83
+    if ds and data[k + 3] == 32 and data[k + 4] == 91:
+        k += 3
     if k > i and k + 1 < end and data[k] == 32 and (data[k + 1] == 40 or data[k + 1] == 91):
         k += 1
     if k < end and data[k] == 40:
@@ -245,12 +277,14 @@ def _place(data: Any, i: int, end: int) -> int:
         if j < end:
             k = j + 1
             if k < end and data[k] == 58:
-                j = _run(data, k + 1, end)
+                j = k + 1
+                while j < end and (48 <= data[j] <= 57 or 65 <= data[j] <= 90 or 97 <= data[j] <= 122 or data[j] == 95):
+                    j += 1
                 if j > k + 1:
                     k = j
             if k < end and data[k] == 42:
                 k += 1
-    return k if k > i else -1
+    return k
 
 
 @compiled
@@ -294,6 +328,9 @@ def _fits(
                 elif ops[op, 1] == 12 and data[i] == 60:
                     spans[base + slot, 0] = i + 1
                     spans[base + slot, 1] = stop - 1
+                elif ops[op, 1] == 17 and data[i] == 91:
+                    spans[base + slot, 0] = _inside(data, i, end)
+                    spans[base + slot, 1] = stop - 1
         i = stop
         op += 1
 
@@ -322,6 +359,23 @@ def _queue_id(data: Any, i: int, end: int, program: int, tables: Any) -> int:
         if size and _equal(data, i, end, tables.pool, tables.never[program, n, 0], size):
             return -1
     return k
+
+
+@compiled
+def _said(data: Any, i: int, end: int, tables: Any, row: int) -> bool:
+    """Whether the text holds one of the words that the row asks for, and none that it forbids."""
+    for n in range(tables.lacks.shape[1]):
+        size = tables.lacks[row, n, 1]
+        if size and _find(data, i, end, tables.pool, tables.lacks[row, n, 0], size) < end:
+            return False
+    asked = False
+    for n in range(tables.holds.shape[1]):
+        size = tables.holds[row, n, 1]
+        if size:
+            if _find(data, i, end, tables.pool, tables.holds[row, n, 0], size) < end:
+                return True
+            asked = True
+    return not asked
 
 
 @compiled
@@ -382,7 +436,8 @@ def _match(
                     spans[base, 1] = id_end
                 failed = _fits(data, at, end, tables.pool, tables.ops, tables.node, op, spans, base, line, memo)
                 if failed < 0:
-                    rows[line] = row
+                    if _said(data, start, end, tables, row):
+                        rows[line] = row
                 elif from_plain:
                     plain += tables.alike[failed]
                 else:

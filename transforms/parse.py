@@ -96,7 +96,7 @@ def parse_chunk(chunk: Chunk, r: Range, grammars: Grammars, fleet: Fleet, window
     fate = np.where(stamped & ~inside, ELSEWHERE, STRANGE).astype(np.uint8)
     fate[~stamped & (heads.texts == heads.text_ends)] = SILENT
     programs = np.array([tag.program for tag in lines.tags], np.int8)[lines.tag]
-    fate[inside & (programs == NOT_MAIL)] = SILENT
+    fate[(inside | ~stamped) & (programs == NOT_MAIL)] = SILENT
     known = np.flatnonzero(inside & (programs >= 0))
     services = np.array([tag.services for tag in lines.tags], np.int64)[lines.tag[known]]
     texts, ends, repeat = unwrap(array, heads.texts[known], heads.text_ends[known])

@@ -11,10 +11,11 @@ from hoptrace.transforms.bundles import pack
 from hoptrace.transforms.frames import encode_frame
 from hoptrace.transforms.grammar import Grammars, load_grammars
 from hoptrace.transforms.hash import hash_columns
+from hoptrace.transforms.kinds import part_kinds
 from hoptrace.transforms.parse import Parsed, parse_chunk
 from hoptrace.transforms.plan import Keyed, Plan
 from hoptrace.transforms.read import FileReport, Range, read_chunks
-from hoptrace.transforms.sessions import SESSION_KINDS, name_session
+from hoptrace.transforms.sessions import MARK_COLUMNS, SESSION_KINDS, name_session
 
 C = pl.col
 OUTPUTS = ("sessions", "coverage", "unparsed", "files", "counts")
@@ -29,10 +30,12 @@ def set_clocks(events: pl.DataFrame, offsets: dict[str, int]) -> pl.DataFrame:
 
 
 def key_events(events: pl.DataFrame, shards: int) -> Iterator[Keyed]:
-    """Events with a queue ID, to the shard of their (host, queue ID)."""
+    """Events with a queue ID, a frame per kind, to the shard of their (host, queue ID)."""
     owned = events.filter(C("queue_id").is_not_null())
     if owned.height:
-        yield from pack("events", owned.with_columns(hash_columns(owned, ["host", "queue_id"]).alias("key")), "key", shards)
+        keyed = owned.with_columns(hash_columns(owned, ["host", "queue_id"]).alias("key"))
+        for kind, frame in part_kinds(keyed).items():
+            yield from pack(kind, frame, "key", shards)
 
 
 def key_sessions(events: pl.DataFrame, shards: int) -> Iterator[Keyed]:

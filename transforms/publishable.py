@@ -7,6 +7,7 @@ import polars as pl
 from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms.carry import unfold_firsts, unfold_hops
 from hoptrace.transforms.deliver import Traces, write_traces
+from hoptrace.transforms.placed import fill_placed
 from hoptrace.transforms.plan import Night
 from hoptrace.transforms.seconds import seconds_of
 from hoptrace.transforms.skew import sample_skew
@@ -20,36 +21,31 @@ RECENT_US = 3_600_000_000
 @dataclass(frozen=True)
 class NightTables:
     """Tables of one shard of traces, as integers of microseconds; `carried` are EVENTS for the next night, `skew` samples
-    of clocks (None: no hops)."""
+    of clocks."""
 
     tables: dict[str, pl.DataFrame]
     carried: pl.DataFrame
     stats: pl.DataFrame
-    skew: pl.DataFrame | None
+    skew: pl.DataFrame
 
 
 def tell_night(
     placed: dict[str, pl.DataFrame], fleet: Fleet, night: Night, read_until: dict[str, int]
 ) -> NightTables:
-    """The tables of the traces in `placed` (frames hops, recipients, notices, firsts, refusals, cut_*)."""
-    rows = [placed["refusals"]] if "refusals" in placed else []
-    traces, skew = None, None
-    if "hops" in placed:
-        traces = write_traces(placed, fleet, night, read_until)
-        rows.insert(0, traces.deliveries)
-    deliveries = class_delays(pl.concat(rows, how="diagonal_relaxed"), fleet)
+    """The tables of the traces in `placed` (frames hops, recipients, notices, firsts, refusals, cut_*; what is lacking has no rows)."""
+    placed = fill_placed(placed)
+    traces = write_traces(placed, fleet, night, read_until)
+    deliveries = class_delays(pl.concat([traces.deliveries, placed["refusals"]], how="diagonal_relaxed"), fleet)
     settled = deliveries.filter(C("settled_at").is_between(night.starts_at, night.ends_at, closed="left"))
     still = leave_open(deliveries, fleet, night)
-    tables = {"deliveries": settled, "open": still}
-    stats = [summarise_deliveries(settled), summarise_open(still, night.ends_at)]
-    carried = pl.DataFrame()
-    if traces is not None:
-        tables |= list_hops(traces, placed["recipients"], night)
-        tables["notices"] = list_notices(traces, settled, still)
-        stats.append(summarise_stays(placed["recipients"], traces.hops, night.starts_at, night.ends_at))
-        carried = carry_over(placed, traces, night)
-        skew = sample_skew(traces.hops, night.starts_at, night.ends_at)
-    return NightTables(tables, carried, add_up(stats), skew)
+    return NightTables(
+        {"deliveries": settled, "open": still, **list_hops(traces, placed["recipients"], night),
+         "notices": list_notices(traces, settled, still)},
+        carry_over(placed, traces, night),
+        add_up([summarise_deliveries(settled), summarise_open(still, night.ends_at),
+                summarise_stays(placed["recipients"], traces.hops, night.starts_at, night.ends_at)]),
+        sample_skew(traces.hops, night.starts_at, night.ends_at),
+    )  # fmt: skip
 
 
 def class_delays(rows: pl.DataFrame, fleet: Fleet) -> pl.DataFrame:
@@ -77,7 +73,7 @@ def leave_open(rows: pl.DataFrame, fleet: Fleet, night: Night) -> pl.DataFrame:
 def list_hops(traces: Traces, recipients: pl.DataFrame, night: Night) -> dict[str, pl.DataFrame]:
     """hops and hop_recipients of the stays that ended in the night, and the handoffs whose child was first seen in it."""
     hops = traces.hops.with_columns(arrived_at="arrived", first_seen_at="first_seen", left_at="closed_at")
-    ended = hops.filter(C("closed_at").is_between(night.starts_at, night.ends_at, closed="left"))
+    ended = hops.filter(C("ended_at").is_between(night.starts_at, night.ends_at, closed="left"))
     key = ["hop", "host", "instance", "queue_id", "epoch"]
     seconds = {f"{stage}_s": seconds_of(f"{stage}_us") for stage in ("in_queue", "held", "connect", "transmit")}
     rows = recipients.drop("host", "instance", "queue_id", "epoch", strict=False).join(ended.select(key), on="hop").with_columns(
@@ -114,22 +110,14 @@ def carry_over(placed: dict[str, pl.DataFrame], traces: Traces, night: Night) ->
     waits = C("settled_at").is_null() | (C("settled_at") >= night.ends_at)
     unsettled = traces.deliveries.filter(waits).select("component")
     hops = traces.hops
-    crossing = hops.filter((C("last_seen") >= night.ends_at) | (~C("closed") & (C("last_seen") >= night.ends_at - RECENT_US)))
+    unended = C("ended_at").is_null() | (C("ended_at") >= night.ends_at)
+    crossing = hops.filter((C("last_seen") >= night.ends_at) | (unended & (C("last_seen") >= night.ends_at - RECENT_US)))
     wanted = hops.join(pl.concat([unsettled, crossing.select("component")]).unique(), on="component", how="semi")
     ahead = C("last_seen") >= night.ends_at
-    parts = [(wanted.filter(~ahead), placed["recipients"], placed.get("notices"))]
-    if "cut_hops" in placed:
-        cut = placed["cut_hops"].join(wanted.filter(ahead).select("hop"), on="hop", how="semi")
-        parts.append((cut, placed.get("cut_recipients", placed["recipients"].clear()), placed.get("cut_notices")))
-    firsts = placed.get("firsts")
-    events = [] if firsts is None else [unfold_firsts(wanted, firsts)]
-    for those, recipients, notices in parts:
+    cut = placed["cut_hops"].join(wanted.filter(ahead).select("hop"), on="hop", how="semi")
+    events = [unfold_firsts(wanted, placed["firsts"])]
+    for those, prefix in ((wanted.filter(~ahead), ""), (cut, "cut_")):
         keys = those.select("hop")
-        told = notices if notices is not None else pl.DataFrame(schema=NOTICE_COLUMNS)
-        events.append(unfold_hops(those, recipients.join(keys, on="hop", how="semi"), told.join(keys, on="hop", how="semi")))
+        told = (placed[f"{prefix}{name}"].join(keys, on="hop", how="semi") for name in ("recipients", "notices"))
+        events.append(unfold_hops(those, *told))
     return pl.concat(events)
-
-
-NOTICE_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
-    "next_queue_id": pl.String, "action": pl.String, "at": pl.Int64, "hop": pl.UInt64, "host": pl.String,
-}

@@ -1,11 +1,14 @@
 """From link candidates to a forest: one parent per hop, and the root of every hop."""
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 
 from hoptrace.transforms.links import EVIDENCE_RANK
 
 C = pl.col
+Pointers = np.ndarray[Any, np.dtype[np.int64]]
 FOREST: dict[str, pl.DataType | type[pl.DataType]] = {
     "hop": pl.UInt64, "root": pl.UInt64, "parent": pl.UInt64, "kind": pl.String, "evidence": pl.String, "strength": pl.String,
     "gap": pl.Int64, "lead": pl.Int64, "parent_at": pl.Int64, "about": pl.UInt64, "notice": pl.String, "notice_strength": pl.String,
@@ -28,7 +31,8 @@ def choose_parents(candidates: pl.DataFrame) -> pl.DataFrame:
 
 
 def find_roots(children: pl.Series, parents: pl.Series) -> pl.DataFrame:
-    """hop, root for every hop in either column (UInt64 keys), and `cut`: true for a link that would close a circle.
+    """hop, root for every hop in either column (UInt64 keys), and `cut`: true for a link that would close a circle, which is
+    that of the circle's smallest key.
 
     Pointer doubling over dense numbers: each round halves every hop's distance to its root.
     """
@@ -36,21 +40,30 @@ def find_roots(children: pl.Series, parents: pl.Series) -> pl.DataFrame:
     up = np.arange(keys.size)
     child = np.searchsorted(keys, children.to_numpy())
     up[child] = np.searchsorted(keys, parents.to_numpy())
+    jump, _ = double(up, up)
     cut = np.zeros(keys.size, dtype=bool)
-    while True:
-        jump = up.copy()
-        for _ in range(max(1, int(keys.size).bit_length() + 1)):
-            further = jump[jump]
-            if np.array_equal(further, jump):
-                break
-            jump = further
-        circling = up[jump] != jump
-        if not circling.any():
-            break
-        members = np.unique(jump[circling])
-        cut[members] = True
-        up[members] = members
+    circling = np.unique(jump[up[jump] != jump])
+    cut[child[up[child] == child]] = True
+    if circling.size:
+        on_circle = np.arange(keys.size)
+        on_circle[circling] = up[circling]
+        _, least = double(on_circle, np.arange(keys.size))
+        first = circling[least[circling] == circling]
+        cut[first], up[first] = True, first
+        jump, _ = double(up, up)
     return pl.DataFrame({"hop": keys, "root": keys[jump], "cut": cut}, schema={"hop": pl.UInt64, "root": pl.UInt64, "cut": pl.Boolean})
+
+
+def double(up: Pointers, least: Pointers) -> tuple[Pointers, Pointers]:
+    """Where each pointer leads in the end, or after more steps than there are pointers; and the least of `least` on the way."""
+    jump = up.copy()
+    for _ in range(int(up.size).bit_length() + 1):
+        least = np.minimum(least, least[jump])
+        further = jump[jump]
+        if np.array_equal(further, jump):
+            break
+        jump = further
+    return jump, least
 
 
 def grow_forest(candidates: pl.DataFrame) -> pl.DataFrame:

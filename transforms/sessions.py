@@ -7,6 +7,11 @@ from hoptrace.schemas.events import EVENTS
 C = pl.col
 KIND = EVENTS.schema["kind"]
 SESSION_KINDS = ("arrive", "door", "lost", "refuse", "proxy", "connect", "disconnect")
+MARK_COLUMNS = (
+    "stamp", "host", "place", "instance", "service", "pid", "session", "kind", "queue_id", "client_name", "client_ip", "helo",
+)  # fmt: skip
+"""All that is needed of the lines that begin and end sessions and mails."""
+
 QUIET_GAP_US = 10 * 60_000_000
 """Two lines of one process this far apart are two sessions, whatever is between them."""
 
@@ -21,27 +26,46 @@ def fold_sessions(events: pl.DataFrame) -> pl.DataFrame:
     message is a door.
     """
     refused = (C("kind") == "proxy") & (C("action") == "reject")
-    rows = events.with_columns(kind=pl.when(refused.fill_null(False)).then(pl.lit("door", KIND)).otherwise("kind"))
-    rows = rows.filter(C("kind").is_in(SESSION_KINDS)).with_columns(_own=name_session()).sort(
-        "host", "_own", "stamp", "place", nulls_last=False)
+    events = events.filter(C("kind").is_in(SESSION_KINDS)).with_columns(
+        kind=pl.when(refused.fill_null(False)).then(pl.lit("door", KIND)).otherwise("kind")
+    ).with_row_index("_row")
+    marks = mark_sessions(events)
+    spots = events.filter(C("kind").is_in(["door", "refuse", "lost"]) & C("queue_id").is_null()).join(
+        marks.select("_row", "_next", "_last"), on="_row", how="left", maintain_order="left"
+    )
+    mails = events.select(_mail="_row", _id="queue_id", _stamp="stamp", _place="place")
+    found = spots.with_columns(_mail=pl.when(C("kind") == "lost").then("_last").otherwise("_next")).join(
+        mails, on="_mail", how="left", maintain_order="left"
+    )
+    belongs = C("_id").is_not_null()
+    lent = found.with_columns(
+        queue_id="_id",
+        stamp=pl.when(belongs).then(pl.max_horizontal("stamp", "_stamp")).otherwise("stamp"),
+        place=pl.when(belongs & (C("kind") != "lost")).then(C("_place") + 1).otherwise("place"),
+        since=pl.when(belongs).then(pl.min_horizontal("stamp", "_stamp")).otherwise("stamp"),
+    ).filter(C("queue_id").is_not_null() | (C("kind") == "door"))
+    both = pl.concat([lent, lend_clients(events, marks)], how="diagonal")
+    return EVENTS.conform(both).with_columns(both["since"])
+
+
+def mark_sessions(events: pl.DataFrame) -> pl.DataFrame:
+    """_row, _next, _last, _begin: per event the row of its session's next and last mail, and of the line that began it."""
+    own = name_session()
+    rows = events.select("_row", "host", "stamp", "place", "kind", C("queue_id").is_not_null().alias("_named"), _own=own).sort(
+        "host", "_own", "stamp", "place", "_row", nulls_last=False
+    )
     same = (C("host") == C("host").shift()) & (C("_own") == C("_own").shift())
     cut = (C("kind") == "connect") | (C("kind").shift() == "disconnect") | (C("stamp") - C("stamp").shift() > QUIET_GAP_US)
     rows = rows.with_columns(_session=(~same.fill_null(False) | cut.fill_null(True)).cum_sum())
-    begins = pl.when((C("kind") == "arrive") & C("queue_id").is_not_null()).then(pl.struct("queue_id", "stamp", "place"))
-    rows = rows.with_columns(
-        _next=begins.fill_null(strategy="backward").over("_session"), _last=begins.fill_null(strategy="forward").over("_session")
-    )
-    found = rows.filter(C("kind").is_in(["door", "refuse", "lost"]) & C("queue_id").is_null()).with_columns(
-        _mail=pl.when(C("kind") == "lost").then("_last").otherwise("_next")
-    )
-    belongs = C("_mail").struct.field("queue_id").is_not_null() & C("_own").is_not_null()
-    lent = found.with_columns(
-        queue_id=pl.when(belongs).then(C("_mail").struct.field("queue_id")),
-        stamp=pl.when(belongs).then(pl.max_horizontal("stamp", C("_mail").struct.field("stamp"))).otherwise("stamp"),
-        place=pl.when(belongs & (C("kind") != "lost")).then(C("_mail").struct.field("place") + 1).otherwise("place"),
-        since=pl.when(belongs).then(pl.min_horizontal("stamp", C("_mail").struct.field("stamp"))).otherwise("stamp"),
-    ).filter(C("queue_id").is_not_null() | (C("kind") == "door"))
-    return pl.concat([part.select(*EVENTS.schema.keys(), "since") for part in (lent, lend_clients(rows))])
+    mail = pl.when((C("kind") == "arrive") & C("_named")).then(pl.struct("_row", "_session"))
+    begin = pl.when(C("kind") == "connect").then(pl.struct("_row", "_session"))
+    sought = {"_next": mail.backward_fill(), "_last": mail.forward_fill(), "_begin": begin.forward_fill()}
+    rows = rows.with_columns(**sought)
+    return rows.select("_row", *(
+        pl.when((C(name).struct.field("_session") == C("_session")) & C("_own").is_not_null()).then(
+            C(name).struct.field("_row")).alias(name)
+        for name in sought
+    ))
 
 
 def cut_sessions(told: pl.DataFrame, ends_at: int) -> pl.DataFrame:
@@ -54,14 +78,14 @@ def name_session() -> pl.Expr:
     return pl.coalesce("session", C("pid").cast(pl.String))
 
 
-def lend_clients(rows: pl.DataFrame) -> pl.DataFrame:
+def lend_clients(events: pl.DataFrame, marks: pl.DataFrame) -> pl.DataFrame:
     """A client event beside every mail whose own line names no client, from its session's connect line."""
     who = ("client_name", "client_ip", "helo")
-    known = rows.filter(C("session").is_not_null()).with_columns(
-        pl.when(C("kind") == "connect").then(name).fill_null(strategy="forward").over("_session").alias(f"_{name}")
-        for name in (*who, "stamp")
+    bare = events.filter(
+        (C("kind") == "arrive") & C("session").is_not_null() & C("client_ip").is_null() & C("queue_id").is_not_null()
+    ).drop(who)
+    first = events.filter(C("kind") == "connect").select(*who, _begin="_row", since="stamp")
+    known = bare.join(marks.select("_row", "_begin"), on="_row", how="left", maintain_order="left").join(
+        first, on="_begin", how="inner", maintain_order="left"
     )
-    bare = (C("kind") == "arrive") & C("client_ip").is_null() & C("queue_id").is_not_null() & C("_client_ip").is_not_null()
-    return known.filter(bare).with_columns(
-        kind=pl.lit("client", KIND), place=C("place") + 1, since="_stamp", **{name: C(f"_{name}") for name in who}
-    )
+    return known.filter(C("client_ip").is_not_null()).with_columns(kind=pl.lit("client", KIND), place=C("place") + 1)

@@ -11,13 +11,14 @@ def split_stay(steps: pl.DataFrame) -> pl.DataFrame:
     """Stage columns in microseconds for the steps of walks, in order of travel.
 
     `steps` has last, arrived, at, queued, partial, connect_us, transmit_us, waiting_us, held_us, previous_at (null at the
-    entrance) and next_kind (kind of the link onward). What a partial hop did before its log begins was waiting, most likely. A stay counts from where the one before handed over, so that the overlap of two
-    hosts' dialogue counts once, with the giver.
+    entrance) and next_kind (kind of the link onward). What a partial hop did before its log begins was waiting, most likely. A
+    stay counts from where the one before handed over, so that the overlap of two hosts' dialogue counts once, with the giver.
+    A stay that has not ended (at is null) has no stages yet.
     """
     entrance = C("previous_at").is_null()
     begin = pl.when(entrance).then("arrived").otherwise(pl.max_horizontal("arrived", "previous_at"))
     steps = steps.with_columns(
-        _span=(C("at") - begin).clip(lower_bound=0),
+        _span=(C("at") - begin).clip(lower_bound=0).fill_null(0),
         _begin=begin,
         between_hosts=pl.when(entrance).then(0).otherwise((C("arrived") - C("previous_at")).clip(lower_bound=0)),
     )

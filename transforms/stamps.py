@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from hoptrace.schemas.errors import HoptraceError
-from hoptrace.transforms.cut import LOCAL, NO_STAMP, YEARLESS, cut_heads
+from hoptrace.transforms.cut import LOCAL, NO_STAMP, YEARLESS, cut_heads, days_since_1970, month_days
 from hoptrace.transforms.jit import compiled
 
 Array = np.ndarray[Any, Any]
@@ -155,7 +155,32 @@ def first_stamp(data: bytes, zone: str, near_us: int) -> int | None:
 
 
 @compiled
-def _id_times(data: Any, offsets: Any, base52: Any, base62: Any, out: Any, none: int) -> None:
+def _sendmail_time(data: Any, i: int, end: int, base60: Any, none: int) -> int:
+    """UTC microseconds in a Sendmail ID, whose year is one of 1996 to 2055; `none` where [i, end) is no such ID.
+
+    An ID of hexadecimal digits only is a short one of Postfix.
+    """
+    hexes = True
+    for k in range(i, i + 8):
+        if base60[data[k]] < 0:
+            return none
+        hexes = hexes and base60[data[k]] < 16
+    for k in range(i + 8, end):
+        if data[k] < 48 or data[k] > 57:
+            return none
+    year = base60[data[i]] + 1960
+    if year < 1996:
+        year += 60
+    month = base60[data[i + 1]] + 1
+    day = base60[data[i + 2]]
+    if hexes or month > 12 or day < 1 or day > month_days(year, month) or base60[data[i + 3]] > 23:
+        return none
+    seconds = (base60[data[i + 3]] * 60 + base60[data[i + 4]]) * 60 + base60[data[i + 5]]
+    return (days_since_1970(year, month, day) * 86400 + seconds) * 1000000
+
+
+@compiled
+def _id_times(data: Any, offsets: Any, base52: Any, base60: Any, base62: Any, out: Any, none: int) -> None:
     for k in range(out.size):
         start = offsets[k]
         end = offsets[k + 1]
@@ -168,6 +193,10 @@ def _id_times(data: Any, offsets: Any, base52: Any, base62: Any, out: Any, none:
             if value >= 0:
                 out[k] = value * 1000000
             continue
+        if 13 <= end - start <= 20:
+            out[k] = _sendmail_time(data, start, end, base60, none)
+            if out[k] != none:
+                continue
         z = end - 1
         while z > start and data[z] != 122:
             z -= 1
@@ -197,15 +226,17 @@ def _alphabet(characters: str) -> Array:
 
 _CAPITALS, _SMALL = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
 BASE_62 = _alphabet("0123456789" + _CAPITALS + _SMALL)
+BASE_60 = _alphabet("0123456789" + _CAPITALS + _SMALL[:24])
 BASE_52 = _alphabet("0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz")
 
 
 def queue_id_time(queue_id: pl.Series, stamp: pl.Series | None = None) -> pl.Series:
-    """UTC microseconds (Int64) at which long Postfix and Exim queue IDs were made; null for IDs that hold no time.
+    """UTC microseconds (Int64) at which long Postfix, Exim and Sendmail IDs were made; null for IDs that hold no time.
 
     Sources: Postfix global/mail_queue.h (seconds in base 52, four characters of microseconds, `z`, inode in base 51);
-    Exim spec, "Message identification" (six base-62 characters of seconds). Given the lines' stamps, a time that is
-    more than 400 days off is null: such an ID only looks like a long one.
+    Exim spec, "Message identification" (six base-62 characters of seconds); Sendmail queue.c, assign_queueid() (year
+    mod 60, month from 0, day, hour, minute, second in base 60, two more, process ID). Given the lines' stamps, a time
+    that is more than 400 days off is null: such an ID only looks like a long one.
     """
     strings = queue_id.fill_null("").rechunk().to_arrow().cast(pa.large_string())
     count = len(strings)
@@ -214,7 +245,7 @@ def queue_id_time(queue_id: pl.Series, stamp: pl.Series | None = None) -> pl.Ser
         _, offsets, data = strings.buffers()
         where = np.frombuffer(offsets, np.int64, count + 1, strings.offset * 8)
         letters = np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(1, np.uint8)
-        _id_times(letters, where, BASE_52, BASE_62, out, NONE)
+        _id_times(letters, where, BASE_52, BASE_60, BASE_62, out, NONE)
     missing = out == NONE
     if stamp is not None:
         missing |= np.abs(out - stamp.fill_null(NONE).to_numpy()) > ABSURD

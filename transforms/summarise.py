@@ -31,14 +31,23 @@ def delay_of(bucket: pl.Expr) -> pl.Expr:
 
 
 def count_rows(rows: pl.DataFrame, metric: str, dimensions: dict[str, pl.Expr]) -> list[pl.DataFrame]:
-    """Per dimension the rows (hour, us, population, outcome, delay_class, message) counted by bucket; null values are left out."""
+    """Per dimension the rows (hour, us, population, outcome, delay_class, message) counted by bucket; null values are left out.
+
+    A message counts once, in the lowest of its buckets.
+    """
     ready = rows.with_columns(bucket=bucket_of(C("us")), metric=pl.lit(metric))
-    return [
-        ready.with_columns(dimension=pl.lit(dimension), value=value).filter(C("value").is_not_null()).group_by(KEYS).agg(
-            recipients=C("n_recipients").sum(), messages=C("message").n_unique().cast(pl.Int64)
-        )
-        for dimension, value in dimensions.items()
-    ]
+    return [count_buckets(ready.with_columns(dimension=pl.lit(dimension), value=value)) for dimension, value in dimensions.items()]
+
+
+def count_buckets(rows: pl.DataFrame) -> pl.DataFrame:
+    """KEYS, recipients, messages of the rows that have a value."""
+    lowest = C("bucket").fill_null(-1) == C("bucket").fill_null(-1).min().over([*KEYS[:-1], "message"])
+    return (
+        rows.filter(C("value").is_not_null())
+        .group_by(*KEYS, "message").agg(C("n_recipients").sum())
+        .with_columns(lowest=lowest)
+        .group_by(KEYS).agg(recipients=C("n_recipients").sum(), messages=C("lowest").sum().cast(pl.Int64))
+    )
 
 
 def name_route() -> pl.Expr:

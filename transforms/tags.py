@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import regex
 
-from hoptrace.transforms.cut import OWN_DATED, OWN_EXIM, OWN_YEARLESS, SYSLOG
+from hoptrace.transforms.cut import CONTINUED, OWN_DATED, OWN_EXIM, OWN_YEARLESS, SYSLOG
 from hoptrace.transforms.grammar import Grammars
 
 NOT_MAIL = -1  # a program that has nothing to do with mail
@@ -54,6 +54,8 @@ def read_tags(tags: Sequence[tuple[int, bytes]], grammars: Grammars) -> list[Tag
 def read_tag(style: int, tag: str, grammars: Grammars) -> Tag:
     """The meaning of a tag that was found in this style (see `transforms.cut`)."""
     name = tag
+    if style == CONTINUED:
+        return Tag(NOT_MAIL, None, None, None, 0)
     if style == OWN_EXIM or (style == OWN_DATED and not DOVECOT.fullmatch(tag)):
         name = "exim"
     elif style in (OWN_DATED, OWN_YEARLESS):

@@ -1,0 +1,128 @@
+"""Nights: whatever the cuts, their union is one run over the span."""
+
+from itertools import pairwise
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from hoptrace.tests.made import DAY, FLEET, HOUR, READ, Row, busy_log, came, event, frame, instants, left, shuffled, tried, turned, us
+from hoptrace.tests.plain import PUBLISHED, publish, run_nights
+
+AFTER = 30 * HOUR
+"""Long enough after the last line for everything told by absence to be told."""
+
+C = pl.col
+
+
+def assert_same_nights(rows: list[Row] | pl.DataFrame, cuts: list[int]) -> dict[str, pl.DataFrame]:
+    """Cut at `cuts` and not cut at all, `rows` make the same tables, which are returned."""
+    events = rows if isinstance(rows, pl.DataFrame) else frame(rows)
+    first, last = events["stamp"].min(), events["stamp"].max() + AFTER  # type: ignore[operator]
+    one = publish(run_nights(events, FLEET, [first, last], READ))
+    many = publish(run_nights(events, FLEET, [first, *sorted({cut for cut in cuts if first < cut < last}), last], READ))  # type: ignore[operator]
+    for name in PUBLISHED:
+        assert_frame_equal(many[name], one[name], check_exact=True)
+    assert_frame_equal(counted(many, all(cut % HOUR == 0 for cut in cuts)), counted(one, all(cut % HOUR == 0 for cut in cuts)))
+    return one
+
+
+def counted(tables: dict[str, pl.DataFrame], whole_hours: bool) -> pl.DataFrame:
+    """The sketch of what is settled; a mail of two nights that share an hour counts as a message in both."""
+    settled = tables["delay_stats"].filter(C("metric") != "open_age")
+    return settled if whole_hours else settled.drop("messages")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_any_cuts_make_the_rows_of_one_run(seed: int) -> None:
+    events = frame(busy_log(seed, hours=2))
+    one = assert_same_nights(events, list(instants(events, 6, seed)))
+    assert {"delivered", "bounced", "returned", "rejected", "aborted", "missing"} <= set(one["deliveries"]["outcome"])
+
+
+@pytest.mark.parametrize("half", [20, 21])
+def test_long_nights_make_the_rows_of_one_run(half: int) -> None:
+    events = frame(busy_log(half, hours=60))
+    assert_same_nights(events, [us(hour * 3600) for hour in range(half % 12, 90, 12)])
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10_000), places=st.sets(st.integers(0, 200), max_size=12))
+def test_cuts_between_neighbouring_lines(seed: int, places: set[int]) -> None:
+    events = frame(busy_log(seed, mails=19, hours=0.5))
+    stamps = events["stamp"].unique().sort()
+    assert_same_nights(events, [stamps[place % stamps.len()] for place in places])
+
+
+def test_the_order_of_lines_does_not_matter() -> None:
+    events = frame(busy_log(3))
+    bounds = [us(-1), us(3600), us(200_000)]
+    one = publish(run_nights(events, FLEET, bounds, READ))
+    other = publish(run_nights(shuffled(events, 7), FLEET, bounds, READ))
+    for name, table in one.items():
+        assert_frame_equal(other[name], table, check_exact=True)
+
+
+SESSION = [
+    event(0, "mx1", None, "connect", pid=5),
+    turned(1, "mx1", "a@far.test", "no@our.test", 550, pid=5),
+    *({**row, "pid": 5} for row in came(10, "mx1", "ABCDE1", "m@far.test")),
+    event(12, "mx1", None, "disconnect", pid=5),
+    tried(20, "mx1", "ABCDE1", "b@our.test"),
+    left(21, "mx1", "ABCDE1"),
+]
+
+
+@pytest.mark.parametrize("cuts", [[5], [10.05], [10.15], [20.5], [2, 5, 9], [5, 11, 20.5]])
+def test_a_refusal_before_the_cut_belongs_to_the_mail_after_it(cuts: list[float]) -> None:
+    one = assert_same_nights(SESSION, [us(cut) for cut in cuts])
+    assert sorted(one["deliveries"]["outcome"]) == ["delivered", "rejected"]
+    assert one["deliveries"]["trace_id"].n_unique() == 1
+
+
+@pytest.mark.parametrize("cut", [3, 8])
+def test_a_client_lost_after_the_cut(cut: float) -> None:
+    rows = [
+        event(0, "mx1", "ABCDE2", "arrive", pid=6, client_name="far.test", client_ip="192.0.2.9", arrival="smtp"),
+        event(5, "mx1", None, "lost", pid=6, stage="DATA"),
+        turned(40_000, "mx1", "z@far.test", "no@our.test", 550),
+    ]
+    assert "aborted" in assert_same_nights(rows, [us(cut)])["deliveries"]["outcome"].to_list()
+
+
+GREY: Row = {"sender": "g@far.test", "recipient": "b@our.test", "pid": 77}
+GREYLISTED = [
+    turned(0, "mx1", **GREY), turned(300, "mx1", **GREY),
+    *came(600, "mx1", "ABCDE3", "m1@far.test", GREY["sender"]), tried(700, "mx1", "ABCDE3", GREY["recipient"]), left(701, "mx1", "ABCDE3"),
+    turned(1000, "mx1", **GREY),
+    *came(5000, "mx1", "ABCDE4", "m2@far.test", GREY["sender"]), tried(9000, "mx1", "ABCDE4", GREY["recipient"]), left(9001, "mx1", "ABCDE4"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("cuts", [[100], [550], [650], [800], [3000], [5500], [100, 350, 650, 900, 2000, 6000]])
+def test_first_attempts_survive_the_cut(cuts: list[float]) -> None:
+    """The first mail takes the first try; the second mail the oldest that is left."""
+    one = assert_same_nights(GREYLISTED, [us(cut) for cut in cuts])["deliveries"]
+    assert one["first_attempt_at"].dt.epoch("us").to_list() == [us(0), us(300)]
+
+
+def test_a_hop_is_not_published_before_its_last_line() -> None:
+    """Between the last delivery and 'removed' a cut must not close it."""
+    rows = [*came(0, "out1", "ABCDE5", "m@far.test"), tried(5, "out1", "ABCDE5", "b@far.test"), left(6, "out1", "ABCDE5")]
+    one = assert_same_nights(rows, [us(5.5)])
+    assert one["hops"]["left_at"].dt.epoch("us").to_list() == [us(6)]
+
+
+def test_what_waits_for_days_is_told_once() -> None:
+    rows = [*came(0, "out1", "ABCDE6", "m@far.test"), *(tried(3600 * hour, "out1", "ABCDE6", "b@far.test", "deferred") for hour in range(1, 70)),
+            tried(3600 * 70, "out1", "ABCDE6", "b@far.test"), left(3600 * 70 + 1, "out1", "ABCDE6")]  # fmt: skip
+    bounds = [us(-1) + day * DAY for day in range(4)]
+    nights = run_nights(frame(rows), FLEET, bounds, READ)
+    assert [night.tables["deliveries"].height for night in nights] == [0, 0, 1]
+    assert [night.tables["open"]["outcome"].to_list() for night in nights] == [["queued"], ["queued"], []]
+    row = publish(nights)["deliveries"].row(0, named=True)
+    assert (row["attempts"], row["delay_s"], row["delay_class"], row["warning_due"]) == (70, 252_000, "late", True)
+    assert nights[-1].carried.filter(C("queue_id").is_not_null()).filter(C("stamp") < us(3600)).is_empty()
+    assert all(night.carried.height < 12 for night in nights), [a.carried.height for a, _ in pairwise(nights)]
