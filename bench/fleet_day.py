@@ -1,8 +1,9 @@
 """One day of a mail provider's logs: `python bench/fleet_day.py FOLDER --lines 3000000`.
 
-Resembles a provider of thirty thousand users: mail from outside into mailboxes, mail of users and web sites over relays to the
-world, refusals at the door, deferrals with their retries, bounces with their notices, TLS and scanner noise. Postfix with long
-queue IDs, Dovecot as the store; half of the hosts log RFC 3164 stamps, half RFC 3339. The same seed makes the same files.
+Resembles a provider of thirty thousand users: mail from outside into mailboxes, mail of users and web sites over
+relays to the world, refusals at the door, deferrals with their retries, bounces with their notices, TLS and scanner
+noise. Postfix with long queue IDs, Dovecot as the store; half of the hosts log RFC 3164 stamps, half RFC 3339. The
+same seed makes the same files.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What a Postfix fleet logs while mail passes through it, as columns: sessions, stays in queues, deliveries, refusals."""
+"""What a Postfix fleet logs while mail passes through it, as columns: sessions, stays, deliveries, refusals."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +47,7 @@ class Stays:
 
 @dataclass
 class Messages:
-    """sender, message_id, size, recipients each; `of` and `to`: a row per recipient, the message's row and the address."""
+    """sender, message_id, size; `of` and `to`: a row per recipient, its message's row and the address."""
 
     sender: pl.Series
     message_id: pl.Series
@@ -152,13 +152,25 @@ class Mail:
                     message.sender,
                 )
             self.say(
-                host, queued + 3_000,
-                program + "[{}]: disconnect from {} ehlo=2 starttls=1" + auth + " mail=1 rcpt={} data=1 quit=1 commands={}",
-                pid, client, message.count, message.count + 6,
-            )  # fmt: skip
+                host,
+                queued + 3_000,
+                program
+                + "[{}]: disconnect from {} ehlo=2 starttls=1"
+                + auth
+                + " mail=1 rcpt={} data=1 quit=1 commands={}",
+                pid,
+                client,
+                message.count,
+                message.count + 6,
+            )
             odd = np.flatnonzero(rng.random(rows) < 0.15)
-            self.say(host[odd], at[odd] + SECOND * 60, "postfix/anvil[{}]: statistics: max connection rate 2/60s for (smtpd:{}) at Mar 17 09:10:11",
-                     pid[odd] % 7 + 500, client.gather(odd).str.extract(r"\[(.*)\]"))  # fmt: skip
+            self.say(
+                host[odd],
+                at[odd] + SECOND * 60,
+                "postfix/anvil[{}]: statistics: max connection rate 2/60s for (smtpd:{}) at Mar 17 09:10:11",
+                pid[odd] % 7 + 500,
+                client.gather(odd).str.extract(r"\[(.*)\]"),
+            )
         self.say(
             host, at + 4_000, "postfix/cleanup[{}]: {}: message-id=<{}>", self.pids(rows), queue_id, message.message_id
         )
@@ -176,16 +188,28 @@ class Mail:
     def attempt(
         self, stays: Stays, of: Array, at: Array, busy: tuple[Array, Array], said: tuple[Any, ...], daemon: str = "smtp"
     ) -> None:
-        """One try per row of `of`; busy: connect, transmit; said: recipient (with `orig_to`), relay, dsn, status, reply."""
+        """One try per row of `of`; busy: connect, transmit; said: recipient (`orig_to`), relay, dsn, status, reply."""
         connect, transmit = busy
         recipient, relay, dsn, status, reply = said
         before = stays.queued[of] - stays.at[of]
         waited = at - stays.queued[of] - connect - transmit
         self.say(
-            stays.host[of], at, "postfix/" + daemon + "[{}]: {}: to=<{}, relay={}, delay={}, delays={}/{}/{}/{}, dsn={}, status={} ({})",
-            self.pids(of.size), stays.queue_id.gather(of), recipient, relay, seconds(at - stays.at[of]), seconds(before), seconds(waited),
-            seconds(connect), seconds(transmit), dsn, status, reply,
-        )  # fmt: skip
+            stays.host[of],
+            at,
+            "postfix/" + daemon + "[{}]: {}: to=<{}, relay={}, delay={}, delays={}/{}/{}/{}, dsn={}, status={} ({})",
+            self.pids(of.size),
+            stays.queue_id.gather(of),
+            recipient,
+            relay,
+            seconds(at - stays.at[of]),
+            seconds(before),
+            seconds(waited),
+            seconds(connect),
+            seconds(transmit),
+            dsn,
+            status,
+            reply,
+        )
 
     def remove(self, stays: Stays, of: Array, at: Array) -> None:
         """The queue is done with a message after its last try."""
@@ -239,8 +263,16 @@ class Mail:
         box = pick(rng, ["INBOX", "Spam", "Lister", "Arkiv/2026"], of.size, [90, 5, 3, 2])
         held = (message.to, pid[of], session)
         msgid = message.message_id.gather(of)
-        self.say(to[of], kept, "dovecot: lmtp({})<{}><{}>: save: box={}, uid={}, msgid=<{}>, size={}",
-                 *held, box, rng.integers(1, 90_000, of.size), msgid, message.size[of])  # fmt: skip
+        self.say(
+            to[of],
+            kept,
+            "dovecot: lmtp({})<{}><{}>: save: box={}, uid={}, msgid=<{}>, size={}",
+            *held,
+            box,
+            rng.integers(1, 90_000, of.size),
+            msgid,
+            message.size[of],
+        )
         self.say(
             to[of],
             kept + 200,
@@ -282,7 +314,7 @@ class Mail:
         self.remove(stays, of, kept + 1_000)
 
     def send(self, stays: Stays, mx: pl.Series) -> None:
-        """All messages to the world: `mx` per recipient. Some are deferred again and again, some bounce, and a notice goes back."""
+        """All messages to the world: `mx` per recipient. Some are deferred, again and again; some bounce."""
         rng, message, of = self.rng, stays.message, stays.message.of
         rows = of.size
         tries = np.where(rng.random(rows) < 0.05, np.minimum(rng.geometric(0.35, rows), BACKOFF.size - 1), 0)
@@ -326,11 +358,22 @@ class Mail:
         """Notices of non-delivery about those stays, to our own users."""
         sender = stays.message.sender.gather(back)
         nobody = pl.repeat("", back.size, eager=True)
-        notice = Messages(nobody, stays.queue_id.gather(back) + "." + random_letters(self.rng, back.size, 6, HEX) + "@post.example",
-                          stays.message.size[back] + 2_000, np.arange(back.size), sender)  # fmt: skip
+        notice = Messages(
+            nobody,
+            stays.queue_id.gather(back) + "." + random_letters(self.rng, back.size, 6, HEX) + "@post.example",
+            stays.message.size[back] + 2_000,
+            np.arange(back.size),
+            sender,
+        )
         there = self.accept(stays.host[back], at, notice, nobody, "notice")
-        self.say(stays.host[back], at + 5_000, "postfix/bounce[{}]: {}: sender non-delivery notification: {}",
-                 self.pids(back.size), stays.queue_id.gather(back), there.queue_id)  # fmt: skip
+        self.say(
+            stays.host[back],
+            at + 5_000,
+            "postfix/bounce[{}]: {}: sender non-delivery notification: {}",
+            self.pids(back.size),
+            stays.queue_id.gather(back),
+            there.queue_id,
+        )
         self.store(self.hand_over(there, "mx"))
 
     def clients(self, rows: int) -> pl.DataFrame:
@@ -344,8 +387,17 @@ class Mail:
         pid, name = self.pids(host.size), client["name"]
         sender, to = who
         self.say(host, at, "postfix/smtpd[{}]: connect from {}", pid, name)
-        self.say(host, at + 80_000, "postfix/smtpd[{}]: NOQUEUE: reject: RCPT from {}: {}; from=<{}> to=<{}> proto=ESMTP helo=<{}>",
-                 pid, name, text, sender, to, name.str.extract(r"^([^\[]*)"))  # fmt: skip
+        self.say(
+            host,
+            at + 80_000,
+            "postfix/smtpd[{}]: NOQUEUE: reject: RCPT from {}: {}; from=<{}> to=<{}> proto=ESMTP helo=<{}>",
+            pid,
+            name,
+            text,
+            sender,
+            to,
+            name.str.extract(r"^([^\[]*)"),
+        )
         self.say(
             host,
             at + 120_000,
@@ -468,11 +520,16 @@ def remote_replies(rng: np.random.Generator, rows: int, message_id: pl.Series) -
     forms = pick(
         rng,
         [
-            "250 2.0.0 Ok: queued as {t}", "250 2.0.0 OK  1773700000 {t}-41be03si2402.166 - gsmtp", "250 OK id=1w2Xe6-0007Sp-{t}",
-            "250 2.6.0 <{m}> [InternalId=44560221536324, Hostname=DB7PR04MB5081.example] 12345 bytes in 0.187, 64.392 KB/sec Queued mail for delivery",
+            "250 2.0.0 Ok: queued as {t}",
+            "250 2.0.0 OK  1773700000 {t}-41be03si2402.166 - gsmtp",
+            "250 OK id=1w2Xe6-0007Sp-{t}",
+            "250 2.6.0 <{m}> [InternalId=44560221536324, Hostname=DB7PR04MB5081.example] "
+            "12345 bytes in 0.187, 64.392 KB/sec Queued mail for delivery",
             "250 ok:  Message 77834 accepted",
-        ], rows, [4, 4, 1, 3, 1],
-    )  # fmt: skip
+        ],
+        rows,
+        [4, 4, 1, 3, 1],
+    )
     return pl.select(
         pl.lit(forms).str.replace("{t}", token, literal=True).str.replace("{m}", message_id, literal=True)
     ).to_series()

@@ -8,30 +8,37 @@ from strings import HEX, pick, random_letters
 
 C = pl.col
 NAMES = (
-    "anna", "bo", "camilla", "dorte", "emil", "frederik", "gitte", "hanne", "ida", "jens", "karen", "lars", "mette", "niels", "ole",
-    "per", "rikke", "soren", "trine", "ulla", "viggo", "info", "kontakt", "faktura", "noreply", "nyhedsbrev", "support", "bounce",
+    "anna", "bo", "camilla", "dorte", "emil", "frederik", "gitte", "hanne", "ida", "jens", "karen", "lars", "mette",
+    "niels", "ole", "per", "rikke", "soren", "trine", "ulla", "viggo", "info", "kontakt", "faktura", "noreply",
+    "nyhedsbrev", "support", "bounce",
 )  # fmt: skip
 WORDS = (
-    "blomster", "bryg", "byg", "cykel", "dansk", "data", "fisk", "foto", "grill", "handel", "hus", "kaffe", "klub", "kunst", "maler",
-    "marked", "musik", "nord", "post", "rejse", "salg", "service", "skole", "sport", "syd", "tand", "taxi", "tekst", "trae", "vest",
+    "blomster", "bryg", "byg", "cykel", "dansk", "data", "fisk", "foto", "grill", "handel", "hus", "kaffe", "klub",
+    "kunst", "maler", "marked", "musik", "nord", "post", "rejse", "salg", "service", "skole", "sport", "syd", "tand",
+    "taxi", "tekst", "trae", "vest",
 )  # fmt: skip
 LARGE = (
-    "gmail.example", "outlook.example", "hotmail.example", "yahoo.example", "icloud.example", "live.example", "mail.example", "firma.example",
+    "gmail.example", "outlook.example", "hotmail.example", "yahoo.example", "icloud.example", "live.example",
+    "mail.example", "firma.example",
 )  # fmt: skip
 DEFERRALS = (
     "host {} said: 450 4.7.1 Client host rejected: try again later (in reply to RCPT TO command)",
     "host {} said: 451 4.3.0 Temporary lookup failure (in reply to RCPT TO command)",
-    "host {} said: 452 4.2.2 The email account that you tried to reach is over quota. https://support.example/mail/?p=OverQuotaTemp (in reply to RCPT TO command)",
-    "host {} said: 421-4.7.28 Our system has detected an unusual rate of unsolicited mail originating from your IP address. 421 4.7.28 Please try again later (in reply to end of DATA command)",
+    "host {} said: 452 4.2.2 The email account that you tried to reach is over quota. "
+    "https://support.example/mail/?p=OverQuotaTemp (in reply to RCPT TO command)",
+    "host {} said: 421-4.7.28 Our system has detected an unusual rate of unsolicited mail originating from "
+    "your IP address. 421 4.7.28 Please try again later (in reply to end of DATA command)",
     "lost connection with {} while receiving the initial server greeting",
     "connect to {}:25: Connection timed out",
     "conversation with {} timed out while sending message body",
 )
 BOUNCES = (
-    "host {} said: 550 5.1.1 The email account that you tried to reach does not exist. Please try double-checking the recipient's address (in reply to RCPT TO command)",
+    "host {} said: 550 5.1.1 The email account that you tried to reach does not exist. "
+    "Please try double-checking the recipient's address (in reply to RCPT TO command)",
     "host {} said: 550 5.7.1 Message rejected as spam by content filtering (in reply to end of DATA command)",
     "host {} said: 552 5.2.2 Mailbox full (in reply to RCPT TO command)",
-    "host {} said: 554 5.7.1 Service unavailable; client host blocked using zen.rbl.example (in reply to MAIL FROM command)",
+    "host {} said: 554 5.7.1 Service unavailable; client host blocked using zen.rbl.example "
+    "(in reply to MAIL FROM command)",
 )
 REJECTS = (
     "554 5.7.1 Service unavailable; Client host [{ip}] blocked using zen.rbl.example; https://www.rbl.example/query/ip/{ip}",

@@ -1,7 +1,7 @@
-"""hoptrace beside others on the same logs: `python bench/run.py --lines 3000000` measures and writes docs/performance.md.
+"""hoptrace beside others on the same logs: `python bench/run.py` measures and writes docs/performance.md.
 
-Every program is a whole process, started in turn with the others, several times; CPU and memory are what the operating system
-counts of finished children (user + system; the largest single process).
+Every program is a whole process, started in turn with the others, several times; CPU and memory are what the
+operating system counts of finished children (user + system; the largest single process).
 """
 
 import argparse
@@ -53,8 +53,15 @@ class Contender:
 
     def row(self, base: "Contender") -> str:
         """A line of the table: medians, their spread, and ratios to `base`."""
-        cells = [self.name, spread(self.wall, ".2f"), spread(self.cpu, ".2f"), f"{statistics.median(self.peak):.0f}",
-                 f"{ratio(self.wall, base.wall):.2f}", f"{ratio(self.cpu, base.cpu):.2f}", self.rows]  # fmt: skip
+        cells = [
+            self.name,
+            spread(self.wall, ".2f"),
+            spread(self.cpu, ".2f"),
+            f"{statistics.median(self.peak):.0f}",
+            f"{ratio(self.wall, base.wall):.2f}",
+            f"{ratio(self.cpu, base.cpu):.2f}",
+            self.rows,
+        ]
         return "| " + " | ".join(cells) + " |"
 
 
@@ -74,8 +81,10 @@ def contenders(logs: Path, store: Path, work: Path) -> list[Contender]:
     names = " ".join(shlex.quote(str(path)) for path in files)
     read = f"zcat -f {names}"
     nightly = (
-        f"rm -rf {shlex.quote(str(store))}; exec {shlex.quote(sys.executable)} -c {shlex.quote(HOPTRACE)} nightly --cold-start --day {DAY} "
-        f"--logs {shlex.quote(str(logs))}'/*/mail.log*' --fleet {shlex.quote(str(logs / 'fleet.toml'))} --store {shlex.quote(str(store))}"
+        f"rm -rf {shlex.quote(str(store))}; exec {shlex.quote(sys.executable)} -c {shlex.quote(HOPTRACE)} "
+        f"nightly --cold-start --day {DAY} "
+        f"--logs {shlex.quote(str(logs))}'/*/mail.log*' --fleet {shlex.quote(str(logs / 'fleet.toml'))} "
+        f"--store {shlex.quote(str(store))}"
     )
     found = [Contender("hoptrace nightly", nightly), Contender("zcat, wc -l", f"{read} | wc -l")]
     if shutil.which("pflogsumm"):
@@ -87,7 +96,10 @@ def contenders(logs: Path, store: Path, work: Path) -> list[Contender]:
 
 def count_rows(store: Path) -> dict[str, int]:
     """Rows of every table of the night, as the job counted them."""
-    code = "import json,sys; from hoptrace.pipeline.store import Store; print(json.dumps(Store(sys.argv[1]).days()[0]['counts']))"
+    code = (
+        "import json, sys; from hoptrace.pipeline.store import Store; "
+        "print(json.dumps(Store(sys.argv[1]).days()[0]['counts']))"
+    )
     said = subprocess.run([sys.executable, "-c", code, str(store)], check=True, capture_output=True, text=True).stdout
     return dict(json.loads(said.splitlines()[-1]))
 
@@ -103,7 +115,8 @@ def machine() -> str:
         platform.machine(),
     )
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{model}, {len(os.sched_getaffinity(0))} cores, {gib:.0f} GiB, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+    cores, system = len(os.sched_getaffinity(0)), f"{platform.system()} {platform.release()}"
+    return f"{model}, {cores} cores, {gib:.0f} GiB, {system}, Python {platform.python_version()}"
 
 
 def report(
@@ -116,23 +129,26 @@ def report(
     ours.rows = f"{sum(tables.values()):,} in {len(tables)} tables"
     lines = counts["lines read"]
     per_line = statistics.median(ours.cpu) / lines * 1e6
-    packed = "gz" if flags.gz else "plain"
+    packed, files = "gz" if flags.gz else "plain", len(list(logs.glob("*/mail.log*")))
+    options = f"--lines {flags.lines} --seed {flags.seed} --runs {flags.runs}" + (" --gz" if flags.gz else "")
+    now, wall = f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M}", statistics.median(ours.wall)
     return f"""# How fast
 
-Written by `python bench/run.py --lines {flags.lines}{" --gz" if flags.gz else ""}` on {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC.
+Written by `python bench/run.py {options}` on {now} UTC.
 
 Machine: {machine()}. Load average when the runs began {load[0]:.1f}, when they ended {load[1]:.1f}.
 
-Logs: one day of {lines:,} lines on {len(list(logs.glob("*/mail.log*")))} hosts, {stored / 1e6:.0f} MB stored as {packed} files, made by
-`bench/fleet_day.py` (seed {flags.seed}).
+Logs: one day of {lines:,} lines on {files} hosts, {stored / 1e6:.0f} MB stored as {packed} files,
+made by `bench/fleet_day.py`.
 
-{flags.runs} runs of each, in turn, after one that is not counted. Median (least to most); ratios are medians of those of each round.
+{flags.runs} runs of each, in turn, after one that is not counted. Median (least to most); ratios are medians of those
+of each round.
 
 | program | wall s | CPU s | peak MB | wall, times hoptrace's | CPU, times hoptrace's | rows out |
 |---|---|---|---|---|---|---|
 {chr(10).join(contender.row(ours) for contender in all_of)}
 
-hoptrace read {lines / statistics.median(ours.wall):,.0f} lines a second of wall time, {per_line:.1f} µs of CPU a line, and wrote
+hoptrace read {lines / wall:,.0f} lines a second of wall time, {per_line:.1f} µs of CPU a line, and wrote
 {", ".join(f"{count:,} rows of {name}" for name, count in sorted(tables.items()))}.
 
 pflogsumm counts; hoptrace joins every delivery's hops and writes all tables. `zcat, wc -l` is what reading alone costs.
@@ -176,7 +192,8 @@ def main() -> None:
         for contender in all_of:
             contender.run()
             print(
-                f"{turn + 1}/{flags.runs} {contender.name}: {contender.wall[-1]:.2f} s wall, {contender.cpu[-1]:.2f} s CPU, {contender.peak[-1]:.0f} MB",
+                f"{turn + 1}/{flags.runs} {contender.name}: {contender.wall[-1]:.2f} s wall, "
+                f"{contender.cpu[-1]:.2f} s CPU, {contender.peak[-1]:.0f} MB",
                 file=sys.stderr,
             )
     page = report(all_of, flags, logs, count_rows(store), (before, os.getloadavg()[0]))

@@ -38,7 +38,7 @@ def random_letters(rng: np.random.Generator, rows: int, width: int, alphabet: Ar
 
 
 def queue_ids(rng: np.random.Generator, at: Array) -> pl.Series:
-    """Postfix's long queue IDs of messages that came at those UTC microseconds (global/mail_queue.h), with inodes of four digits."""
+    """Postfix's long queue IDs of messages that came at those UTC microseconds (global/mail_queue.h)."""
     seconds, micros = np.divmod(at, 1_000_000)
     inode = rng.integers(51**3, 51**4, at.size)
     z = np.full((at.size, 1), ord("z"), np.uint8)
@@ -50,7 +50,7 @@ def queue_ids(rng: np.random.Generator, at: Array) -> pl.Series:
 def pick(
     rng: np.random.Generator, pool: Sequence[str] | pl.Series, rows: int, weights: Sequence[float] | None = None
 ) -> pl.Series:
-    """Strings of a pool: by weight, or so that the first are frequent and each of the many last is rare (Zipf's law)."""
+    """Strings of a pool: by weight, or the first ones often and each of the many last ones rarely (Zipf's law)."""
     series = pool if isinstance(pool, pl.Series) else pl.Series(list(pool))
     if weights is not None:
         edges = np.cumsum(weights) / np.sum(weights)

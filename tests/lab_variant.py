@@ -93,6 +93,7 @@ class Variant:
 
 # Busy hours of the run come twice: 09:20 UTC on 31 December becomes the end of summer time.
 TO_AUTUMN = datetime(2026, 10, 25, 1, 0, tzinfo=UTC) - datetime(2025, 12, 31, 9, 20, tzinfo=UTC)
+TO_AUTUMN_NIGHT = datetime(2026, 10, 25, 1, 0, tzinfo=UTC) - datetime(2025, 12, 29, 1, 0, tzinfo=UTC)
 TO_SPRING = datetime(2027, 3, 28, 1, 0, tzinfo=UTC) - datetime(2025, 12, 31, 9, 20, tzinfo=UTC)
 TO_LEAP_DAY = datetime(2028, 2, 29, 12, 0, tzinfo=UTC) - datetime(2025, 12, 31, 9, 20, tzinfo=UTC)
 OTHER = {
@@ -116,6 +117,8 @@ ALL = {variant.name: variant for variant in (
     Variant("formats2", "and others again", TO_AUTUMN, THIRD),
     Variant("yearless", "no host names year or zone; one file each", TO_AUTUMN, all_formats=Format("3164"),
             rotation="one"),
+    Variant("night", "the same in quiet hours, when nothing may be logged in one of the passes", TO_AUTUMN_NIGHT,
+            all_formats=Format("3164"), rotation="one"),
     Variant("hourly", "no host names year or zone; hourly files, packed", TO_AUTUMN, all_formats=Format("3164_zero"),
             rotation="hourly", packing=(".gz", ".xz", ".zst", ".bz2", "")),
     Variant("daily", "files by day, named by date, packed", TO_AUTUMN, OTHER, rotation="daily",
@@ -126,6 +129,8 @@ ALL = {variant.name: variant for variant in (
             folder="{host}.nordhost.test", final_newline=False, full_names=3),
     Variant("wrong_zone", "fleet.toml is wrong about one host", TO_AUTUMN, fleet_zones={"mx01": "UTC"}),
     Variant("no_fleet", "without a fleet.toml, all stamps name their zone", TO_AUTUMN, all_formats=Format("3339_us"),
+            fleet=False),
+    Variant("no_fleet_local", "without a fleet.toml, though some hosts are in Copenhagen and name no zone", TO_AUTUMN,
             fleet=False),
 )}  # fmt: skip
 

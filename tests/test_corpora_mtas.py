@@ -66,19 +66,24 @@ def fates(path: Path) -> dict[str, tuple[int, bool]]:
     """Distinct line -> (how often, read or quiet)."""
     times = Counter(lines(path))
     some = list(times)
-    whole = parse(some).counts
-    if not whole["unparsed"]:
-        return {line: (times[line], True) for line in some}
-    return {line: (times[line], not parse([line]).counts["unparsed"]) for line in some}
+    strange = set(unread(some))
+    return {line: (times[line], line not in strange) for line in some}
+
+
+def unread(some: list[str]) -> Iterator[str]:
+    """Those of the lines that no row reads."""
+    if parse(some).counts["unparsed"]:
+        half = len(some) // 2
+        yield from (*unread(some[:half]), *unread(some[half:])) if half else some
 
 
 @pytest.mark.parametrize("path", FILES, ids=[path.name for path in FILES])
 def test_every_line_is_read_or_known_to_be_quiet(path: Path) -> None:
     foreign, _ = NOT_THEIRS.get(path.name, (None, ""))
     theirs = {line: fate for line, fate in fates(path).items() if not (foreign and foreign.match(line))}
-    unread = {line: times for line, (times, read) in theirs.items() if not read}
-    print(*unread, sep="\n")
-    assert sum(unread.values()) <= AT_MOST_UNREAD * sum(times for times, _ in theirs.values())
+    missed = {line: times for line, (times, read) in theirs.items() if not read}
+    print(*missed, sep="\n")
+    assert sum(missed.values()) <= AT_MOST_UNREAD * sum(times for times, _ in theirs.values())
 
 
 @pytest.mark.parametrize("path", FILES, ids=[path.name for path in FILES])

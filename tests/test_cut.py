@@ -67,7 +67,7 @@ def one(line: str) -> tuple[str | None, tuple[int, str] | None, int, str]:
         ("no head", None, None, -1, "no head"),
         (f"Jan  2 02:22:43 mx01 exim[7]: {EXIM} <= a@b", "mx01", (SYSLOG, "exim"), 7, f"{EXIM} <= a@b"),
         (f"Jan  2 02:22:43 mx01 exim[7]: 2026-01-02 02:22:43 {EXIM} x", "mx01", (SYSLOG, "exim"), 7, f"{EXIM} x"),
-        (f"Jan  2 02:22:43 mx01 exim[7]: 2026-01-02 02:22:43.123 +0100 [7] {EXIM} x", "mx01", (SYSLOG, "exim"), 7, f"{EXIM} x"),
+        (f"Jan  2 02:22:43 h exim: 2026-01-02 02:22:43.1 +0100 [7] {EXIM} x", "h", (SYSLOG, "exim"), -1, f"{EXIM} x"),
         (f"Jan  2 02:22:43 mx01 exim[7]: [1/3] {EXIM} <= a@b T=", "mx01", (SYSLOG, "exim"), 7, f"{EXIM} <= a@b T="),
         ("Jan  2 02:22:43 mx01 exim[7]: [1\\18] [7] H=x [1.2.3.4] y", "mx01", (SYSLOG, "exim"), 7, "H=x [1.2.3.4] y"),
         ("Jan  2 02:22:43 mx01 exim[7]: [2/3] the rest", "mx01", (SYSLOG, "exim"), 7, "[2/3] the rest"),

@@ -86,13 +86,16 @@ def date_notices(rows: pl.DataFrame, walks: pl.DataFrame, told: pl.DataFrame) ->
 
 def merge_copies(rows: pl.DataFrame) -> pl.DataFrame:
     """One row per (trace, original recipient, recipient): the first success wins, else the last fact."""
+    key = ["trace_id", "original_recipient", "recipient"]
+    several = rows.select(pl.struct(key)).to_series().is_duplicated()
+    if not several.any():
+        return rows
     success = C("outcome") == "delivered"
-    return (
-        rows.with_columns(_failed=~success, _order=pl.when(success).then(C("resolved_at")).otherwise(-C("resolved_at")))
-        .sort("trace_id", "original_recipient", "recipient", "_failed", "_order", "last", nulls_last=False)
-        .unique(["trace_id", "original_recipient", "recipient"], keep="first", maintain_order=True)
-        .drop("_failed", "_order")
+    copies = rows.filter(several).with_columns(
+        _failed=~success, _order=pl.when(success).then(C("resolved_at")).otherwise(-C("resolved_at"))
     )
+    best = copies.sort(*key, "_failed", "_order", "last", nulls_last=False).unique(key, keep="first", maintain_order=True)
+    return pl.concat([rows.filter(~several), best.drop("_failed", "_order")])
 
 
 def write_deliveries(

@@ -2,6 +2,8 @@
 
 import polars as pl
 
+from hoptrace.transforms.meet import meet
+
 C = pl.col
 SKEW_US = 120_000_000
 """How far a child may seem to arrive before the attempt that made it began: clocks differ by seconds, rarely by more."""
@@ -67,7 +69,7 @@ def link_claimed_children(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFra
     A hop counts where it arrived within [start of the attempt - skew, hand-over + look-ahead] and the relay is not known to
     be another host. Certain: same Message-ID, or none on one side and the relay is that host.
     """
-    pairs = claims.join(own, on="queue_id", how="inner").filter(
+    pairs = meet(claims, own, ["queue_id"], "parent_at", "first_seen").filter(
         (C("parent") != C("hop"))
         & (C("relay_host").is_null() | (C("relay_host") == C("host")))
         & (~C("same_host") | (C("host") == C("from_host")))
@@ -89,7 +91,7 @@ def link_claimed_children(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFra
 
 def link_claimed_parents(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFrame:
     """Candidates from children's claims (XFORWARD's original queue ID, a requeue's old ID): the latest such hop before the child."""
-    pairs = claims.join(own, on="queue_id", how="inner").filter(
+    pairs = meet(claims, own, ["queue_id"], "child_at", "last_seen").filter(
         (C("child") != C("hop")) & (C("parent_host").is_null() | (C("parent_host") == C("host")))
         & (C("arrived") <= C("child_arrived") + SKEW_US)
     ).sort("child", "arrived", "hop").unique("child", keep="last", maintain_order=True)
@@ -132,17 +134,17 @@ def link_by_message_id(offers: pl.DataFrame, seekers: pl.DataFrame) -> pl.DataFr
 
     A store's redirect with one candidate is certain; the rest is likely.
     """
-    known = seekers.filter(C("address").is_not_null()).join(
-        offers, left_on=["message_id", "client_host", "address"], right_on=["message_id", "host", "address"]
+    given = offers.rename({"host": "client_host"})
+    known = meet(seekers.filter(C("address").is_not_null()), given, ["message_id", "client_host", "address"], "child_at", "parent_at")
+    whole = given.drop("address").sort(given.drop("address").columns).unique(
+        ["message_id", "client_host", "parent"], keep="first", maintain_order=True
     )
-    nameless = seekers.filter(C("address").is_null()).join(
-        offers.unique(["message_id", "host", "parent"]), left_on=["message_id", "client_host"], right_on=["message_id", "host"]
-    )
+    nameless = meet(seekers.filter(C("address").is_null()), whole, ["message_id", "client_host"], "child_at", "parent_at")
     pairs = pl.concat([known, nameless], how="diagonal").filter(
         (C("child") != C("parent"))
         & (C("arrived") >= C("started") - SKEW_US)
         & (C("child_at") <= C("parent_at") + LOOKAHEAD_US)
-    ).unique(["child", "parent"], keep="first", maintain_order=True)
+    ).sort("child", "parent", "parent_at", "started", "redirect", "filtered").unique(["child", "parent"], keep="first", maintain_order=True)
     alone = pl.len().over("child") == 1
     return pairs.select(
         "child", "parent",

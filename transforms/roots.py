@@ -88,7 +88,9 @@ def grow_forest(candidates: pl.DataFrame) -> pl.DataFrame:
     together = find_roots(pl.concat([going_on["child"], told["child"]]), pl.concat([going_on["parent"], told["parent"]]))
     return rows.join(about, on="about", how="left").with_columns(
         about_root=pl.when(C("about").is_not_null()).then(pl.coalesce("about_root", "about"))
-    ).join(together.select("hop", component="root"), on="hop", how="full", coalesce=True).select(FOREST.keys()).sort("hop")
+    ).join(together.select("hop", component="root"), on="hop", how="full", coalesce=True).with_columns(
+        root=pl.coalesce("root", "hop")
+    ).select(FOREST.keys()).sort("hop")
 
 
 def place_hops(hops: pl.DataFrame, forest: pl.DataFrame) -> pl.DataFrame:

@@ -6,6 +6,7 @@ A row here is one recipient at one stay. Its `up` is the row of the stay before 
 import numpy as np
 import polars as pl
 
+from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.links import fold_address
 
 C = pl.col
@@ -13,15 +14,16 @@ MAX_STAYS = 64
 """Longest walk; a longer one is a mail loop, and is cut there."""
 
 
-def number_rows(recipients: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
-    """Recipient rows in a fixed order with `row`, and their hop's root, parent and link."""
+def number_rows(recipients: pl.DataFrame, hops: pl.DataFrame, first: int = 0) -> pl.DataFrame:
+    """Recipient rows in a fixed order with `row`, counted from `first`, and their hop's root, parent and link."""
     placed = recipients.join(
         hops.select("hop", "root", "parent", "kind", "queue_id", hop_host="host"), on="hop", how="inner"
     ).with_columns(
         address=fold_address("recipient"),
         asked=fold_address(pl.coalesce("original_recipient", "recipient")),
     )
-    return placed.sort("root", "hop", "recipient", "original_recipient", "status", "at", nulls_last=False).with_row_index("row")
+    order = hash_columns(placed, ["recipient", "original_recipient", "status"]).alias("_order")
+    return placed.with_columns(order).sort("root", "hop", "_order", "at", nulls_last=False).drop("_order").with_row_index("row", first)
 
 
 def handed_rows(rows: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
@@ -89,7 +91,9 @@ def name_pending(rows: pl.DataFrame, handed: pl.DataFrame, hops: pl.DataFrame) -
         "hop", recipient=pl.lit(None, pl.String),
         n_recipients=pl.max_horizontal(C("nrcpt").fill_null(1) - C("named"), pl.lit(1)).cast(pl.Int64),
     )
-    return pl.concat([known, nameless]).unique(["hop", "recipient"], maintain_order=True).with_columns(status=pl.lit("pending"))
+    return pl.concat([known, nameless]).unique(["hop", "recipient"], maintain_order=True).with_columns(
+        status=pl.lit("pending"), original_recipient=pl.lit(None, pl.String), at=pl.lit(None, pl.Int64)
+    )
 
 
 def walk(rows: int, up: pl.DataFrame, last: pl.Series) -> pl.DataFrame:
@@ -116,8 +120,7 @@ def trace_recipients(hops: pl.DataFrame, recipients: pl.DataFrame) -> tuple[pl.D
     rows = number_rows(recipients, hops)
     handed = handed_rows(rows, hops)
     pending = name_pending(rows, handed, hops)
-    rows = number_rows(pl.concat([recipients, pending], how="diagonal_relaxed"), hops)
-    handed = handed_rows(rows, hops)
+    rows = pl.concat([rows, number_rows(pending, hops, rows.height)], how="diagonal_relaxed")
     up = climb(rows, handed)
     taken = pl.concat([up.select(row="up"), handed.select("row")]).unique()
     last = rows.filter(~C("hop").is_in(hops.filter(C("probe"))["hop"].implode())).join(taken, on="row", how="anti")["row"].sort()
