@@ -37,7 +37,7 @@ def made_fleet(**more: Any) -> Fleet:
 
 
 FLEET = made_fleet()
-READ = {name: T0 + 30 * DAY for name in HOSTS}
+READ = dict.fromkeys(HOSTS, T0 + 30 * DAY)
 """Every host's log is whole, for longer than any made mail lasts."""
 
 
@@ -102,7 +102,7 @@ def from_host(host: str) -> Row:
 
 def turned(second: float, host: str, sender: str, recipient: str, code: int = 450, **more: Any) -> Row:
     """A recipient refused at the door."""
-    return event(second, host, None, "door", **{
+    return event(second, host, more.pop("queue_id", None), "door", **{
         "service": "smtpd", "pid": 11, "client_name": "far.test", "client_ip": "192.0.2.9", "sender": sender, "recipient": recipient,
         "code": code, "dsn": f"{code // 100}.7.1", "reply": f"{code} {code // 100}.7.1 <{recipient}>: refused", "stage": "RCPT", **more,
     })  # fmt: skip
@@ -126,12 +126,12 @@ def shuffled(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
     return rows.sample(fraction=1.0, shuffle=True, seed=seed)
 
 
-def busy_log(seed: int, mails: int = 76, hours: float = 6) -> list[Row]:
+def busy_log(seed: int, mails: int = 80, hours: float = 6) -> list[Row]:
     """A log of every kind of fate, at random moments: relayed, forwarded, bounced with notice, deferred, expired, held, requeued,
     deleted, greylisted, refused, split by sessions, reused queue IDs, stored, redirected and missing mail."""
     rnd = random.Random(seed)
     stories = (_relayed, _deferred, _bounced, _held, _expired, _requeued, _greylisted, _refused, _session, _reused, _stored,
-               _missing, _queued, _forwarded, _aborted, _one_line, _cut_off, _filtered, _read)  # fmt: skip
+               _missing, _queued, _forwarded, _aborted, _one_line, _cut_off, _filtered, _read, _split)  # fmt: skip
     rows: list[Row] = []
     for number in range(mails):
         story = stories[number % len(stories)]
@@ -253,6 +253,18 @@ def _filtered(at: float, n: int, rnd: random.Random) -> list[Row]:
 def _read(at: float, n: int, rnd: random.Random) -> list[Row]:
     """A user's session with the mailbox, which is no mail."""
     return [event(at, "store1", f"imap{n:04d}", "mailbox", instance="dovecot", user="b@our.test", action="session")]
+
+
+def _split(at: float, n: int, rnd: random.Random) -> list[Row]:
+    """A filter takes one mail and gives two; only its own log names both."""
+    one, wait = f"Q{n:05X}", rnd.choice([5, 2500])
+    rows = [*came(at, "mx1", one, None, nrcpt=2), left(at + 3, "mx1", one),
+            event(at + 2.9, "mx1", one, "filter", instance="amavis", next_queue_id=f"QA{n:04X}/QB{n:04X}")]
+    for k, child in enumerate((f"QA{n:04X}", f"QB{n:04X}")):
+        rows += [tried(at + 2.95, "mx1", one, f"b{k}@our.test", relay_name="127.0.0.1", relay_ip="127.0.0.1"),
+                 *came(at + 2, "mx1", child, None, client_name="localhost", client_ip="127.0.0.1"),
+                 tried(at + 3 + wait, "mx1", child, f"b{k}@our.test"), left(at + 4 + wait, "mx1", child)]  # fmt: skip
+    return rows
 
 
 def _reused(at: float, n: int, rnd: random.Random) -> list[Row]:

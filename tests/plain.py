@@ -44,9 +44,9 @@ def run_plain(
         doors.outside(stays.doors, fleet, hosts),
         state.filter(C("queue_id").is_null()),
     ])
-    own = links.index_hops(stays.hops)
+    own = links.index_hops(stays.hops, stays.recipients)
     candidates = pl.concat([
-        links.link_claimed_children(own, links.claim_children(stays.hops, stays.recipients, stays.notices)),
+        links.link_claimed_children(own, links.claim_children(stays.hops, stays.recipients, stays.notices, stays.filters)),
         links.link_claimed_parents(own, links.claim_parents(stays.hops)),
         links.link_by_message_id(
             links.offer_by_message_id(stays.hops, stays.recipients), links.seek_by_message_id(stays.hops, stays.recipients)
@@ -58,6 +58,7 @@ def run_plain(
     placed = {
         "hops": roots.place_hops(stays.hops, forest), "recipients": stays.recipients, "notices": stays.notices,
         "cut_hops": roots.place_hops(cut.hops, forest), "cut_recipients": cut.recipients, "cut_notices": cut.notices,
+        "filters": stays.filters, "cut_filters": cut.filters,
         "firsts": series.firsts, "refusals": doors.write_refusals(series.never, night.ends_at),
     }  # fmt: skip
     told_night = tell_night(placed, fleet, night, dict(read_until))

@@ -20,7 +20,7 @@ from hoptrace.schemas.catalog import DAY_TABLES
 from hoptrace.schemas.errors import HoptraceError
 from hoptrace.schemas.fleet import load_fleet
 from hoptrace.tests.plain import run_plain
-from hoptrace.transforms.cover import read_hosts, add_encoded
+from hoptrace.transforms.cover import add_encoded, read_hosts
 from hoptrace.transforms.frames import encode_frame
 from hoptrace.transforms.grammar import load_grammars
 from hoptrace.transforms.parse import parse_chunk

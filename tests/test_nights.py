@@ -8,7 +8,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from hoptrace.tests.made import DAY, FLEET, HOUR, READ, Row, busy_log, came, event, frame, instants, left, shuffled, tried, turned, us
+from hoptrace.tests.made import (
+    DAY,
+    FLEET,
+    HOUR,
+    READ,
+    Row,
+    busy_log,
+    came,
+    event,
+    frame,
+    instants,
+    left,
+    shuffled,
+    tried,
+    turned,
+    us,
+)
 from hoptrace.tests.plain import PUBLISHED, publish, run_nights
 
 AFTER = 30 * HOUR

@@ -52,7 +52,7 @@ def circles(parents: dict[int, int]) -> set[frozenset[int]]:
             for _ in parents:
                 hop = parents[hop]  # noqa: PLW2901
             circle = {hop}
-            while (hop := parents[hop]) not in circle:  # noqa: PLW2901
+            while (hop := parents[hop]) not in circle:
                 circle.add(hop)
             found.add(frozenset(circle))
     return found

@@ -3,6 +3,7 @@
 import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
+
 from hoptrace.schemas.deliveries import STAGES
 from hoptrace.transforms.stages import find_worst, settle_remainder, split_stay
 

@@ -31,13 +31,14 @@ class Stays:
         held_from, held_us, deleted_at, expired_at, aborted_at, refused_at, orig_queue_id, probe.
     recipients: hop, the columns of `hop_recipients`, and at (its decisive line), try_start, last_deferred, folder,
         waiting_us, connect_us, transmit_us, code.
-    notices: hop, next_queue_id, action, at.
+    notices: hop, next_queue_id, action, at. filters: hop, next_queue_id (several parted by '/'), at.
     doors: EVENTS of tries at the door that belong to no hop here.
     """
 
     hops: pl.DataFrame
     recipients: pl.DataFrame
     notices: pl.DataFrame
+    filters: pl.DataFrame
     doors: pl.DataFrame
 
 
@@ -204,12 +205,13 @@ def fold_series(tries: pl.DataFrame, by: list[str]) -> pl.DataFrame:
 def fold_refusals(kinds: Kinds) -> pl.DataFrame:
     """Recipients refused inside a queue ID: RCPT TO at the door, or the whole message after DATA (which names one)."""
     columns = ["hop_no", "stamp", "recipient", "original_recipient", "dsn", "reply", "code", "sender", "action"]
-    refused = take(kinds, "refuse", columns).filter(C("action").is_in([*CLOSING_ACTIONS, "quarantine"]))
+    refused = take(kinds, "refuse", columns).filter(C("action").is_in([*CLOSING_ACTIONS, "quarantine", "hold"]))
     rows = pl.concat([take(kinds, "door", columns).with_columns(after_data=False), refused.with_columns(after_data=True)])
     temporary = (C("action") == "tempfail") | C("dsn").str.starts_with("4") | (C("code") // 100 == 4)
     return rows.select(
         "hop_no", "recipient", "original_recipient", "dsn", "reply", "code", try_sender="sender",
-        status=pl.when(C("action") == "discard").then(pl.lit("discarded"))
+        status=pl.when(C("action") == "hold").then(pl.lit("pending"))
+        .when(C("action") == "discard").then(pl.lit("discarded"))
         .when(C("action") == "quarantine").then(pl.lit("quarantined"))
         .when(temporary.fill_null(False)).then(pl.lit("turned_away")).otherwise(pl.lit("rejected")),
         at="stamp", try_start="stamp", first_end="stamp", attempts=pl.lit(1, pl.Int64),
@@ -240,6 +242,10 @@ def fold_recipients(kinds: Kinds, hops: pl.DataFrame) -> pl.DataFrame:
         hops.select("hop_no", "hop", "host", "arrived", "held_us", "left", "expired_at", "deleted_at", "requeued_at", "held_from"),
         on="hop_no", how="inner", maintain_order="left",
     ).with_columns(logged_status="status", logged_at="at")
+    told = C("status") != "pending"
+    rows = rows.filter(told | ~told.any().over("hop_no"))
+    by_store = (C("try_kind") == "store") & (C("status") == "rejected")
+    rows = rows.with_columns(status=pl.when(by_store).then(pl.lit("bounced")).otherwise("status"))
     waits = C("status") == "deferred"
     gone = waits & (C("deleted_at").is_not_null() | (C("left").is_not_null() & C("requeued_at").is_null()))
     rows = rows.with_columns(
@@ -271,9 +277,9 @@ def close_settled(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
     Adds ended_at, when that was known: at closed_at, or where no line said so, TRAILING_US after the hop's last line.
     """
     waits = C("status").is_in(["deferred", "requeued"])
-    fates = recipients.group_by("hop").agg(waiting=waits.any(), settled=(~waits).sum(), last_at=C("at").max())
+    fates = recipients.group_by("hop").agg(waiting=waits.any(), settled=(~waits & (C("status") != "pending")).sum(), last_at=C("at").max())
     told = hops.join(fates, on="hop", how="left", maintain_order="left")
-    done = (C("closed_at").is_null() & ~C("waiting") & (C("settled") >= C("nrcpt"))).fill_null(False)
+    done = (C("closed_at").is_null() & ~C("waiting") & (C("settled") >= C("nrcpt").fill_null(1))).fill_null(False)
     return told.with_columns(
         closed_at=pl.when(done).then("last_at").otherwise("closed_at"),
         ended_at=pl.when(done).then(C("last_seen") + TRAILING_US).otherwise("closed_at"),
@@ -301,7 +307,9 @@ def assemble_kinds(kinds: Kinds, fleet: Fleet, hosts: frozenset[str]) -> Stays:
     hops = close_settled(hops, recipients)
     recipients = name_hosts(recipients, "relay_name", "relay_ip", "host", "relay_host", fleet, hosts)
     hops = name_hosts(hops, "client_name", "client_ip", "host", "client_host", fleet, hosts)
+    filters = take(numbered, "filter", ["hop_no", "next_queue_id", "stamp"]).filter(C("next_queue_id").is_not_null()).rename(
+        {"stamp": "at"}).join(hops.select("hop_no", "hop"), on="hop_no", how="inner").drop("hop_no")
     notices = take(numbered, "notice", ["hop_no", "next_queue_id", "action", "stamp"]).rename({"stamp": "at"}).join(
         hops.select("hop_no", "hop", "host"), on="hop_no", how="inner"
     ).drop("hop_no")
-    return Stays(hops.drop("hop_no", "loopback"), recipients.drop("host"), notices, doors)
+    return Stays(hops.drop("hop_no", "loopback"), recipients.drop("host"), notices, filters, doors)

@@ -24,8 +24,8 @@ SPACES = ("by queue ID", "by Message-ID", "by correspondents")
 def offer_matches(stays: Stays, tries: pl.DataFrame, shards: int) -> Iterator[Keyed]:
     """What one shard's hops can be matched by, each table to the shards of its space."""
     tables = {
-        "own": (links.index_hops(stays.hops), ["queue_id"], 0),
-        "children": (links.claim_children(stays.hops, stays.recipients, stays.notices), ["queue_id"], 0),
+        "own": (links.index_hops(stays.hops, stays.recipients), ["queue_id"], 0),
+        "children": (links.claim_children(stays.hops, stays.recipients, stays.notices, stays.filters), ["queue_id"], 0),
         "parents": (links.claim_parents(stays.hops), ["queue_id"], 0),
         "offers": (links.offer_by_message_id(stays.hops, stays.recipients), ["message_id"], 1),
         "seekers": (links.seek_by_message_id(stays.hops, stays.recipients), ["message_id"], 1),
@@ -62,8 +62,8 @@ def cut_ahead(kinds: Kinds, ends_at: int) -> dict[str, pl.DataFrame]:
 class AssembleHops(beam.PTransform):  # type: ignore[misc]
     """PCollection[Keyed] of events -> tagged: stays (Keyed by hop), matches (Keyed by what is matched), counts.
 
-    Stays are frames hops, recipients, notices; those under cut_hops, cut_recipients and cut_notices are the same hops as they
-    stood at the night's end, for hops that have lines in the look-ahead.
+    Stays are frames hops, recipients, notices, filters; those under cut_hops, cut_recipients, cut_notices and cut_filters are the
+    same hops as they stood at the night's end, for hops that have lines in the look-ahead.
     """
 
     def __init__(self, plan: Plan, coverage: PCollection[bytes]) -> None:
@@ -79,7 +79,8 @@ class AssembleHops(beam.PTransform):  # type: ignore[misc]
         stays = assemble_kinds(kinds, plan.fleet, known)
         cut = assemble_kinds(cut_ahead(kinds, plan.night.ends_at), plan.fleet, known)
         for prefix, part in (("", stays), ("cut_", cut)):
-            for name, frame in (("hops", part.hops), ("recipients", part.recipients), ("notices", part.notices)):
+            frames = {"hops": part.hops, "recipients": part.recipients, "notices": part.notices, "filters": part.filters}
+            for name, frame in frames.items():
                 yield from pack(prefix + name, frame, "hop", plan.shards)
         for match in offer_matches(stays, doors.outside(stays.doors, plan.fleet, known), plan.shards):
             yield TaggedOutput("matches", match)

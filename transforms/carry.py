@@ -5,11 +5,11 @@ import polars as pl
 from hoptrace.schemas.events import EVENTS
 
 C = pl.col
-REFUSED = {"rejected": "reject", "turned_away": "tempfail", "discarded": "discard", "quarantined": "quarantine"}
+REFUSED = {"rejected": "reject", "turned_away": "tempfail", "discarded": "discard", "quarantined": "quarantine", "pending": "hold"}
 
 
-def unfold_hops(hops: pl.DataFrame, recipients: pl.DataFrame, notices: pl.DataFrame) -> pl.DataFrame:
-    """EVENTS rows from which `assemble_hops` makes the same hops, recipients and notices again.
+def unfold_hops(hops: pl.DataFrame, recipients: pl.DataFrame, notices: pl.DataFrame, filters: pl.DataFrame) -> pl.DataFrame:
+    """EVENTS rows from which `assemble_hops` makes the same hops, recipients, notices and filters again.
 
     Tries are merged to at most three per recipient: the first, the last deferral, the decisive one, with the sums of all.
     """
@@ -17,6 +17,7 @@ def unfold_hops(hops: pl.DataFrame, recipients: pl.DataFrame, notices: pl.DataFr
     parts = [*unfold_lives(hops), *unfold_tries(recipients, own), *unfold_refusals(recipients, own)]
     parts.append(notices.join(own, on="hop").select(
         "host", "instance", "queue_id", "next_queue_id", "action", stamp="at", kind=pl.lit("notice")))
+    parts.append(filters.join(own, on="hop").select("host", "instance", "queue_id", "next_queue_id", stamp="at", kind=pl.lit("filter")))
     numbered = [part.with_columns(place=pl.lit(number, pl.Int64)) for number, part in enumerate(parts)]
     return EVENTS.sorted(EVENTS.conform(pl.concat(numbered, how="diagonal_relaxed")))
 
@@ -40,10 +41,10 @@ def unfold_lives(hops: pl.DataFrame) -> list[pl.DataFrame]:
     client = ("client_name", "client_ip", "helo", "sasl_user", "arrival", "orig_queue_id", "sender", "size", "nrcpt", "message_id")
     was_held = C("held_us") > 0
     return [
-        at("first_seen", "filter", "sender"),
-        at("last_seen", "filter"),
         at("first_seen", "arrive", *client, when=C("arrival").is_not_null() | C("client_ip").is_not_null()),
         at("first_seen", "message", "message_id", when=~C("partial") & C("stored_at").is_null()),
+        at("first_seen", "filter", "sender"),
+        at("last_seen", "filter"),
         at("queued", "queue", "sender", "size", "nrcpt"),
         at("first_seen", "hold", when=was_held),
         at("first_seen", "release", when=was_held).with_columns(
@@ -62,7 +63,7 @@ def unfold_tries(recipients: pl.DataFrame, own: pl.DataFrame) -> list[pl.DataFra
     """Delivery attempts: first, last deferral, decisive."""
     tries = recipients.filter(C("try_kind") == "attempt").join(own, on="hop", how="inner", suffix="_own")
     base = ["host", "instance", "queue_id", "recipient", "original_recipient"]
-    said = ["dsn", "relay_name", "relay_ip", "next_queue_id", "reply", "code", "delay"]
+    said = ["service", "folder", "action", "dsn", "relay_name", "relay_ip", "next_queue_id", "reply", "code", "delay"]
     several = C("attempts") > 1
     middle = several & (C("last_deferred") > C("first_end")) & (C("last_deferred") < C("logged_at"))
     rest_connect = C("connect_us") - pl.when(several).then("first_connect").otherwise(0)
@@ -73,11 +74,11 @@ def unfold_tries(recipients: pl.DataFrame, own: pl.DataFrame) -> list[pl.DataFra
             *base, kind, stamp="first_end", status=pl.lit("deferred"), repeat=pl.lit(1, pl.Int64),
             delay_connect="first_connect", delay_transmit="first_transmit", delay_queue=pl.lit(0, pl.Int64)),
         tries.filter(middle).select(
-            *base, kind, stamp="last_deferred", status=pl.lit("deferred"), repeat=pl.lit(0, pl.Int64),
+            *base, kind, stamp="last_deferred", status=pl.lit("deferred"), repeat=pl.lit(1, pl.Int64),
             delay_connect=pl.lit(0, pl.Int64), delay_transmit=pl.lit(0, pl.Int64), delay_queue=pl.lit(0, pl.Int64)),
         tries.select(
             *base, *said, kind, stamp="logged_at", status="logged_status",
-            repeat=C("attempts") - several.cast(pl.Int64), delay_connect=rest_connect, delay_transmit=rest_transmit,
+            repeat=C("attempts") - several.cast(pl.Int64) - middle.fill_null(False).cast(pl.Int64), delay_connect=rest_connect, delay_transmit=rest_transmit,
             delay_queue=C("logged_at") - C("try_start") - rest_connect - rest_transmit),
     ]
 

@@ -29,7 +29,7 @@ def name_trace(hops: pl.DataFrame) -> pl.Series:
 
 def gather_steps(rows: pl.DataFrame, walks: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
     """The walks with what each stay knows: one row per (last, step), ordered by last and travel."""
-    stays = hops.select("hop", "host", "queue_id", "arrived", "queued", "partial", "evidence", "strength", "kind", "delay_warning", "queue_lifetime")
+    stays = hops.select("hop", "host", "queue_id", "arrived", "queued", "partial", "message_id", "evidence", "strength", "kind", "delay_warning", "queue_lifetime")
     facts = rows.select("row", "hop", "at", "try_start", "attempts", "relay_name", "reply", "connect_us", "transmit_us", "waiting_us",
                         "held_us", "last_deferred", "recipient", "original_recipient", "unsure")
     steps = walks.join(facts, on="row", how="left", maintain_order="left").join(stays, on="hop", how="left", maintain_order="left")
@@ -57,6 +57,7 @@ def list_stays(steps: pl.DataFrame) -> pl.DataFrame:
     return steps.with_columns(_new=new_host).group_by("last", maintain_order=True).agg(
         hops=stay,
         path=C("host").filter("_new"),
+        any_message_id=C("message_id").filter(C("message_id") != "").first(),
         attempts=C("attempts").sum(),
         likely=(C("strength") == "likely").any(),
         unsure=C("unsure").any(),
@@ -120,7 +121,7 @@ def write_deliveries(
     facts = judge_outcomes(facts, night.ends_at, programs)
     roots = hops.filter(C("parent").is_null()).select(
         "message_id", "sender", "client_name", "client_ip", "sasl_user", "size", "partial", "about_trace", "component",
-        "client_host",
+        "client_host", "client_read",
         root_hop="hop", trace_id="trace_id", entry_host="host", submitted="arrived",
     )
     out = facts.join(entrance, on="last", how="left", maintain_order="left").join(
@@ -142,7 +143,7 @@ def write_deliveries(
     unread = C("outcome") == "unknown"
     out = out.select(
         "last", "trace_id",
-        pl.when(C("message_id") == "").then(None).otherwise("message_id").alias("message_id"),
+        pl.coalesce(pl.when(C("message_id") != "").then("message_id"), "any_message_id").alias("message_id"),
         "sender", "recipient", "entry_host", "client_name", "client_ip", "sasl_user", "size", "submitted_at",
         original_recipient="asked_first",
         n_recipients=C("n_recipients").fill_null(1),
@@ -156,7 +157,7 @@ def write_deliveries(
         caused_by="about_trace", path="path", hops="hops", worst_host="worst_host", worst_stage="worst_stage",
         attempts=C("attempts").fill_null(0), dsn="dsn", reply="reply",
         cause=pl.when(C("outcome") != "delivered").then("cause"),
-        certainty=pl.when(unread | C("partial") | C("client_host").is_not_null()).then(pl.lit("incomplete")).when("likely").then(pl.lit("likely")).otherwise(pl.lit("certain")),
+        certainty=pl.when(unread | C("partial") | ~C("client_read")).then(pl.lit("incomplete")).when(C("likely") | C("client_host").is_not_null()).then(pl.lit("likely")).otherwise(pl.lit("certain")),
         flags=pl.concat_list(
             pl.when(C("unsure").fill_null(False)).then(pl.lit("maybe_duplicate")),
             pl.when(C("after_data").fill_null(False)).then(pl.lit("recipients_incomplete")),
@@ -194,8 +195,16 @@ def write_traces(
 
     placed: frames hops, recipients, firsts. read_until: host -> µs up to which its log is whole.
     """
-    hops = know_queues(placed["hops"], fleet)
-    hops = hops.with_columns(name_trace(hops).alias("_own_trace"))
+    hops = know_queues(placed["hops"], fleet).with_columns(
+        client_read=C("client_host").is_null() | C("client_host").is_in(list(read_until))
+    )
+    told = C("partial") & C("about").is_not_null()
+    hops = hops.with_columns(
+        name_trace(hops).alias("_own_trace"),
+        arrived=pl.when(told).then("told_at").otherwise("arrived"),
+        sender=pl.when(C("about").is_not_null()).then(C("sender").fill_null("")).otherwise("sender"),
+        partial=C("partial") & ~told,
+    )
     traces = hops.select(root="hop", trace_id="_own_trace")
     hops = hops.join(traces, on="root", how="left", maintain_order="left").join(
         traces.rename({"root": "about_root", "trace_id": "about_trace"}), on="about_root", how="left", maintain_order="left"

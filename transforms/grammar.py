@@ -131,6 +131,7 @@ class Tables(NamedTuple):
     never: Array  # [program, n, (offset, length)] words that are no queue ID
     holds: Array  # [row, n, (offset, length)] words of which the text must hold one
     lacks: Array  # ... and none of these
+    worded: Array  # of each row: whether it asks for either
 
 
 @dataclass(frozen=True)
@@ -450,4 +451,5 @@ def _tables(
         never,
         _padded([row.holds for row in rows]),
         _padded([row.lacks for row in rows]),
+        np.array([bool(row.holds or row.lacks) for row in rows], np.bool_),
     )

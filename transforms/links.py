@@ -8,6 +8,9 @@ C = pl.col
 SKEW_US = 120_000_000
 """How far a child may seem to arrive before the attempt that made it began: clocks differ by seconds, rarely by more."""
 
+NOTICE_US = 60_000_000
+"""A notice made this near to a failure is about the failure."""
+
 LOOKAHEAD_US = 30 * 60_000_000
 """How long after its hand-over a child may first be seen."""
 
@@ -22,15 +25,19 @@ CANDIDATES: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 
 
-def index_hops(hops: pl.DataFrame) -> pl.DataFrame:
-    """What a hop is looked up by: hop, host, queue_id, message_id, client_host, arrived, first_seen, last_seen, stored."""
+def index_hops(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
+    """What a hop is looked up by: hop, host, queue_id, message_id, client_host, arrived, first_seen, last_seen, stored, and
+    failed, the times at which recipients of it were given up."""
+    failed = recipients.filter(C("status").is_in(["bounced", "expired"])).group_by("hop").agg(failed=C("at").unique().sort())
     return hops.select(
         "hop", "host", "queue_id", "message_id", "client_host", "arrived", "first_seen", "last_seen",
         stored=C("stored_at").is_not_null(),
-    )
+    ).join(failed, on="hop", how="left", maintain_order="left")
 
 
-def claim_children(hops: pl.DataFrame, recipients: pl.DataFrame, notices: pl.DataFrame) -> pl.DataFrame:
+def claim_children(
+    hops: pl.DataFrame, recipients: pl.DataFrame, notices: pl.DataFrame, filters: pl.DataFrame
+) -> pl.DataFrame:
     """What parents say of their children: one row per (parent hop, child's queue ID).
 
     Columns: queue_id (the child's), parent, from_host, relay_host (null where unknown), same_host, kind, evidence, parent_at,
@@ -52,14 +59,20 @@ def claim_children(hops: pl.DataFrame, recipients: pl.DataFrame, notices: pl.Dat
         kind="action", evidence=pl.lit("notice"), parent_at="at", started=C("at") - 60_000_000,
         message_id=pl.lit(None, pl.String),
     )
-    return pl.concat([sent, told]).unique(["queue_id", "parent", "kind"], keep="first", maintain_order=True)
+    passed = filters.join(hops.select("hop", "host", "message_id", "arrived"), on="hop").select(
+        queue_id=C("next_queue_id").str.split("/"), parent="hop", from_host="host", relay_host="host", same_host=pl.lit(True),
+        kind=pl.lit("filter"), evidence=pl.lit("filter_log"), parent_at="at", started="arrived", message_id="message_id",
+    ).explode("queue_id")
+    return pl.concat([sent, told, passed]).unique(["queue_id", "parent", "evidence"], keep="first", maintain_order=True)
 
 
 def claim_parents(hops: pl.DataFrame) -> pl.DataFrame:
-    """What children say of their parents: queue_id (the parent's), child, host (where the parent should be), requeue, child_at."""
+    """What children say of their parents: queue_id (the parent's), child, parent_host, arrival (requeue, notice, else
+    a filter's), child_at, child_arrived."""
     return hops.filter(C("orig_queue_id").is_not_null()).select(
-        queue_id="orig_queue_id", child="hop", parent_host=pl.when(C("arrival") == "requeue").then("host").otherwise("client_host"),
-        requeue=(C("arrival") == "requeue").fill_null(False), child_at="first_seen", child_arrived="arrived",
+        queue_id="orig_queue_id", child="hop",
+        parent_host=pl.when(C("arrival").is_in(["requeue", "notice"])).then("host").otherwise("client_host"),
+        arrival="arrival", child_at="first_seen", child_arrived="arrived",
     )
 
 
@@ -90,15 +103,19 @@ def link_claimed_children(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFra
 
 
 def link_claimed_parents(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFrame:
-    """Candidates from children's claims (XFORWARD's original queue ID, a requeue's old ID): the latest such hop before the child."""
+    """Candidates from children's claims (XFORWARD's original queue ID, a requeue's old ID, the message that a notice is about): the
+    latest such hop before the child. A notice made when a recipient of its message failed is a bounce, else a delay notice."""
     pairs = meet(claims, own, ["queue_id"], "child_at", "last_seen").filter(
         (C("child") != C("hop")) & (C("parent_host").is_null() | (C("parent_host") == C("host")))
         & (C("arrived") <= C("child_arrived") + SKEW_US)
     ).sort("child", "arrived", "hop").unique("child", keep="last", maintain_order=True)
+    requeue, notice = (C("arrival") == "requeue").fill_null(False), (C("arrival") == "notice").fill_null(False)
+    near = (C("failed") - C("child_at")).list.eval(pl.element().abs() <= NOTICE_US).list.any().fill_null(False)
     return pairs.select(
         child="child", parent="hop",
-        kind=pl.when("requeue").then(pl.lit("requeue")).otherwise(pl.lit("filter")),
-        evidence=pl.when("requeue").then(pl.lit("requeued")).otherwise(pl.lit("orig_queue_id")),
+        kind=pl.when(requeue).then(pl.lit("requeue")).when(notice & near).then(pl.lit("bounce_notice"))
+        .when(notice).then(pl.lit("delay_notice")).otherwise(pl.lit("filter")),
+        evidence=pl.when(requeue).then(pl.lit("requeued")).when(notice).then(pl.lit("notice")).otherwise(pl.lit("orig_queue_id")),
         strength=pl.when(C("parent_host").is_null()).then(pl.lit("likely")).otherwise(pl.lit("certain")),
         gap=C("child_at") - C("last_seen"), lead=pl.lit(None, pl.Int64), child_at="child_at", parent_at="last_seen",
     )

@@ -126,19 +126,34 @@ def _capture(data: Any, i: int, end: int, pool: Any, kind: int, at: int, size: i
         return end
     if kind == 6:
         return _find_last(data, i, end, pool, at, size) if size else end
-    if kind == 9 or kind >= 18:
-        if kind >= 18 and (k >= end or data[k] != (50, 52, 53)[kind - 18]):
+    if kind == 9:
+        return _dsn(data, i, end)
+    if kind >= 10:
+        return _further(data, i, end, kind)
+    return end
+
+
+@compiled
+def _dsn(data: Any, i: int, end: int) -> int:
+    k = i
+    for part in range(3):
+        start = k
+        k = _run(data, k, end)
+        if k == start:
             return -1
-        for part in range(3):
-            start = k
-            k = _run(data, k, end)
-            if k == start:
+        if part < 2:
+            if k >= end or data[k] != 46:
                 return -1
-            if part < 2:
-                if k >= end or data[k] != 46:
-                    return -1
-                k += 1
-        return k
+            k += 1
+    return k
+
+
+@compiled
+def _further(data: Any, i: int, end: int, kind: int) -> int:
+    """Where a capture of one of the rarer kinds ends; -1 where there is none."""
+    k = i
+    if kind >= 18:
+        return _dsn(data, i, end) if i < end and data[i] == (50, 52, 53)[kind - 18] else -1
     if kind == 10:
         return _list(data, i, end)
     if kind == 11:
@@ -323,14 +338,14 @@ def _fits(
             if slot >= 0:
                 spans[base + slot, 0] = i
                 spans[base + slot, 1] = stop
-                if ops[op, 1] == 7 and stop > i and data[stop - 1] == 41:
-                    spans[base + slot, 1] = stop - 1
-                elif ops[op, 1] == 12 and data[i] == 60:
-                    spans[base + slot, 0] = i + 1
-                    spans[base + slot, 1] = stop - 1
-                elif ops[op, 1] == 17 and data[i] == 91:
-                    spans[base + slot, 0] = _inside(data, i, end)
-                    spans[base + slot, 1] = stop - 1
+                kind = ops[op, 1]
+                if kind == 7:
+                    if stop > i and data[stop - 1] == 41:
+                        spans[base + slot, 1] = stop - 1
+                elif kind >= 12:
+                    if (kind == 12 and data[i] == 60) or (kind == 17 and data[i] == 91):
+                        spans[base + slot, 0] = i + 1 if kind == 12 else _inside(data, i, end)
+                        spans[base + slot, 1] = stop - 1
         i = stop
         op += 1
 
@@ -436,7 +451,7 @@ def _match(
                     spans[base, 1] = id_end
                 failed = _fits(data, at, end, tables.pool, tables.ops, tables.node, op, spans, base, line, memo)
                 if failed < 0:
-                    if _said(data, start, end, tables, row):
+                    if not tables.worded[row] or _said(data, start, end, tables, row):
                         rows[line] = row
                 elif from_plain:
                     plain += tables.alike[failed]

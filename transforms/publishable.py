@@ -71,7 +71,7 @@ def leave_open(rows: pl.DataFrame, fleet: Fleet, night: Night) -> pl.DataFrame:
 
 
 def list_hops(traces: Traces, recipients: pl.DataFrame, night: Night) -> dict[str, pl.DataFrame]:
-    """hops and hop_recipients of the stays that ended in the night, and the handoffs whose child was first seen in it."""
+    """Hops and hop_recipients of the stays that ended in the night, and the handoffs whose child was first seen in it."""
     hops = traces.hops.with_columns(arrived_at="arrived", first_seen_at="first_seen", left_at="closed_at")
     ended = hops.filter(C("ended_at").is_between(night.starts_at, night.ends_at, closed="left"))
     key = ["hop", "host", "instance", "queue_id", "epoch"]
@@ -118,6 +118,6 @@ def carry_over(placed: dict[str, pl.DataFrame], traces: Traces, night: Night) ->
     events = [unfold_firsts(wanted, placed["firsts"])]
     for those, prefix in ((wanted.filter(~ahead), ""), (cut, "cut_")):
         keys = those.select("hop")
-        told = (placed[f"{prefix}{name}"].join(keys, on="hop", how="semi") for name in ("recipients", "notices"))
+        told = (placed[f"{prefix}{name}"].join(keys, on="hop", how="semi") for name in ("recipients", "notices", "filters"))
         events.append(unfold_hops(those, *told))
     return pl.concat(events)

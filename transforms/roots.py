@@ -82,7 +82,7 @@ def grow_forest(candidates: pl.DataFrame) -> pl.DataFrame:
     rows = roots.drop("cut").join(
         going_on.select("parent", "kind", "evidence", "strength", "gap", "lead", "parent_at", hop="child"), on="hop", how="left"
     )
-    notices = told.select(hop="child", about="parent", notice="kind", notice_strength="strength", told_at="child_at")
+    notices = told.select(hop="child", about="parent", notice="kind", notice_strength="strength", told_at="parent_at")
     rows = rows.join(notices, on="hop", how="full", coalesce=True).with_columns(root=pl.coalesce("root", "hop"))
     about = roots.select(about="hop", about_root="root")
     together = find_roots(pl.concat([going_on["child"], told["child"]]), pl.concat([going_on["parent"], told["parent"]]))

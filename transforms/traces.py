@@ -115,9 +115,12 @@ def walk(rows: int, up: pl.DataFrame, last: pl.Series) -> pl.DataFrame:
 def trace_recipients(hops: pl.DataFrame, recipients: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """All recipient rows (numbered), and the walk of every last one: last, step, row.
 
-    A row is last unless a child's row continues it, or its named child holds it under another name.
+    A row is last unless a child's row continues it, or its named child holds it under another name. What a host of ours was
+    refused at the door of the next stands in its own log, so such rows of linked hops are left out.
     """
-    rows = number_rows(recipients, hops)
+    linked = hops.filter(C("parent").is_not_null())["hop"].implode()
+    at_door = (C("try_kind") == "refusal") & ~C("after_data").fill_null(False)
+    rows = number_rows(recipients.filter(~(at_door & C("hop").is_in(linked)).fill_null(False)), hops)
     handed = handed_rows(rows, hops)
     pending = name_pending(rows, handed, hops)
     rows = pl.concat([rows, number_rows(pending, hops, rows.height)], how="diagonal_relaxed")
