@@ -43,7 +43,15 @@ READ = dict.fromkeys(HOSTS, T0 + 30 * DAY)
 
 def event(second: float, host: str, queue_id: str | None, kind: str, **more: Any) -> Row:
     """One event."""
-    return {"stamp": us(second), "host": host, "queue_id": queue_id, "kind": kind, "instance": "postfix", "repeat": 1, **more}
+    return {
+        "stamp": us(second),
+        "host": host,
+        "queue_id": queue_id,
+        "kind": kind,
+        "instance": "postfix",
+        "repeat": 1,
+        **more,
+    }
 
 
 def frame(rows: Iterable[Row]) -> pl.DataFrame:
@@ -63,7 +71,9 @@ def night_of(first: float, last: float, cold_start: bool = True) -> Night:
     return Night(us(first), us(last), cold_start)
 
 
-def came(second: float, host: str, queue_id: str, mid: str | None, sender: str = "a@far.test", nrcpt: int = 1, **client: Any) -> list[Row]:
+def came(
+    second: float, host: str, queue_id: str, mid: str | None, sender: str = "a@far.test", nrcpt: int = 1, **client: Any
+) -> list[Row]:
     """A mail accepted by an smtpd of `host`: client, Message-ID, envelope."""
     client = {"client_name": "far.test", "client_ip": "192.0.2.9", "arrival": "smtp", **client}
     return [
@@ -208,7 +218,10 @@ def _greylisted(at: float, n: int, rnd: random.Random) -> list[Row]:
 
 
 def _refused(at: float, n: int, rnd: random.Random) -> list[Row]:
-    return [turned(at + k * 60, "mx1", f"spam{n}@far.test", "b@our.test", 550, pid=2000 + n) for k in range(rnd.randint(1, 3))]
+    return [
+        turned(at + k * 60, "mx1", f"spam{n}@far.test", "b@our.test", 550, pid=2000 + n)
+        for k in range(rnd.randint(1, 3))
+    ]
 
 
 def _session(at: float, n: int, rnd: random.Random) -> list[Row]:
@@ -247,7 +260,9 @@ def _cut_off(at: float, n: int, rnd: random.Random) -> list[Row]:
 
 def _filtered(at: float, n: int, rnd: random.Random) -> list[Row]:
     """A mail that only its filter's verdict tells of."""
-    return [event(at, "mx1", f"O{n:05X}", "filter", instance="amavis", sender="a@far.test", message_id=f"m{n}@far.test")]
+    return [
+        event(at, "mx1", f"O{n:05X}", "filter", instance="amavis", sender="a@far.test", message_id=f"m{n}@far.test")
+    ]
 
 
 def _read(at: float, n: int, rnd: random.Random) -> list[Row]:
@@ -258,8 +273,11 @@ def _read(at: float, n: int, rnd: random.Random) -> list[Row]:
 def _split(at: float, n: int, rnd: random.Random) -> list[Row]:
     """A filter takes one mail and gives two; only its own log names both."""
     one, wait = f"Q{n:05X}", rnd.choice([5, 2500])
-    rows = [*came(at, "mx1", one, None, nrcpt=2), left(at + 3, "mx1", one),
-            event(at + 2.9, "mx1", one, "filter", instance="amavis", next_queue_id=f"QA{n:04X}/QB{n:04X}")]
+    rows = [
+        *came(at, "mx1", one, None, nrcpt=2),
+        left(at + 3, "mx1", one),
+        event(at + 2.9, "mx1", one, "filter", instance="amavis", next_queue_id=f"QA{n:04X}/QB{n:04X}"),
+    ]
     for k, child in enumerate((f"QA{n:04X}", f"QB{n:04X}")):
         rows += [tried(at + 2.95, "mx1", one, f"b{k}@our.test", relay_name="127.0.0.1", relay_ip="127.0.0.1"),
                  *came(at + 2, "mx1", child, None, client_name="localhost", client_ip="127.0.0.1"),
@@ -298,7 +316,10 @@ def _missing(at: float, n: int, rnd: random.Random) -> list[Row]:
 
 
 def _queued(at: float, n: int, rnd: random.Random) -> list[Row]:
-    return [*came(at, "out1", f"W{n:05X}", f"m{n}@far.test", nrcpt=3), tried(at + 30, "out1", f"W{n:05X}", "b@far.test", "deferred")]
+    return [
+        *came(at, "out1", f"W{n:05X}", f"m{n}@far.test", nrcpt=3),
+        tried(at + 30, "out1", f"W{n:05X}", "b@far.test", "deferred"),
+    ]
 
 
 def _forwarded(at: float, n: int, rnd: random.Random) -> list[Row]:

@@ -39,17 +39,22 @@ def run_plain(
     kinds = part_kinds(keyed)
     stays = assemble.assemble_kinds(kinds, fleet, hosts)
     cut = assemble.assemble_kinds(cut_ahead(kinds, night.ends_at) if kinds else {}, fleet, hosts)
-    tries = pl.concat([
-        doors.outside(told.filter(C("queue_id").is_null()), fleet, hosts),
-        doors.outside(stays.doors, fleet, hosts),
-        state.filter(C("queue_id").is_null()),
-    ])
+    tries = pl.concat(
+        [
+            doors.outside(told.filter(C("queue_id").is_null()), fleet, hosts),
+            doors.outside(stays.doors, fleet, hosts),
+            state.filter(C("queue_id").is_null()),
+        ]
+    )
     own = links.index_hops(stays.hops, stays.recipients)
     candidates = pl.concat([
         links.link_claimed_children(own, links.claim_children(stays.hops, stays.recipients, stays.notices, stays.filters)),
         links.link_claimed_parents(own, links.claim_parents(stays.hops)),
         links.link_by_message_id(
             links.offer_by_message_id(stays.hops, stays.recipients), links.seek_by_message_id(stays.hops, stays.recipients)
+        ),
+        links.link_by_time(
+            links.offer_by_time(stays.hops, stays.recipients, fleet), links.seek_by_time(stays.hops, stays.recipients)
         ),
     ])  # fmt: skip
     forest = roots.grow_forest(candidates)
@@ -67,7 +72,9 @@ def run_plain(
     return replace(told_night, carried=pl.concat([EVENTS.conform(told_night.carried), waiting, crossing, later]))
 
 
-def run_nights(events: pl.DataFrame, fleet: Fleet, bounds: Sequence[int], read_until: Mapping[str, int]) -> list[NightTables]:
+def run_nights(
+    events: pl.DataFrame, fleet: Fleet, bounds: Sequence[int], read_until: Mapping[str, int]
+) -> list[NightTables]:
     """The nights between neighbouring `bounds` (UTC microseconds), each from its own lines and the state of the one before.
 
     None counts as a cold start, which would flag its rows.

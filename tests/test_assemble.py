@@ -37,7 +37,11 @@ def carry(stays: Stays) -> pl.DataFrame:
 def assert_same_stays(one: Stays, other: Stays) -> None:
     for name in ("hops", "recipients", "notices", "filters"):
         ours, theirs = getattr(one, name), getattr(other, name)
-        order = [column for column in ("hop", "recipient", "original_recipient", "status", "next_queue_id") if column in ours.columns]
+        order = [
+            column
+            for column in ("hop", "recipient", "original_recipient", "status", "next_queue_id")
+            if column in ours.columns
+        ]
         assert_frame_equal(ours.sort(order), theirs.select(ours.columns).sort(order), check_exact=True)
 
 
@@ -66,7 +70,10 @@ def test_cut_anywhere_they_are_the_same_hops(events: pl.DataFrame, place: int) -
 
 
 def test_what_is_carried_is_little() -> None:
-    rows = [*came(0, "out1", "ABCDE1", "m@far.test"), *(tried(600 * k, "out1", "ABCDE1", "b@far.test", "deferred") for k in range(1, 500))]
+    rows = [
+        *came(0, "out1", "ABCDE1", "m@far.test"),
+        *(tried(600 * k, "out1", "ABCDE1", "b@far.test", "deferred") for k in range(1, 500)),
+    ]
     stays = fold(keyed(rows))
     assert carry(stays).height < 12
     (row,) = fold(carry(stays)).recipients.iter_rows(named=True)
@@ -74,7 +81,9 @@ def test_what_is_carried_is_little() -> None:
 
 
 def test_cut_ahead_holds_only_what_goes_on() -> None:
-    rows = keyed([*came(0, "out1", "ABCDE1", "m@far.test"), *came(0, "out1", "ABCDE2", "m@far.test"), left(50, "out1", "ABCDE2")])
+    rows = keyed(
+        [*came(0, "out1", "ABCDE1", "m@far.test"), *came(0, "out1", "ABCDE2", "m@far.test"), left(50, "out1", "ABCDE2")]
+    )
     cut = whole_events(cut_ahead(part_kinds(rows), us(10)))
     assert cut["queue_id"].unique().to_list() == ["ABCDE2"]
     assert cut["stamp"].max() < us(10)  # type: ignore[operator]
@@ -128,7 +137,9 @@ def test_fates(name: str) -> None:
 
 
 def test_a_refusal_of_another_sender_is_a_door() -> None:
-    stays = fold(keyed([*came(0, "mx1", ONE, "m@x", "a@far.test"), turned(0.05, "mx1", "z@far.test", "b@x", 550, queue_id=ONE)]))
+    stays = fold(
+        keyed([*came(0, "mx1", ONE, "m@x", "a@far.test"), turned(0.05, "mx1", "z@far.test", "b@x", 550, queue_id=ONE)])
+    )
     assert stays.recipients.is_empty()
     assert stays.doors["sender"].to_list() == ["z@far.test"]
     assert stays.doors["queue_id"].to_list() == [None]

@@ -15,11 +15,28 @@ def part(host: str | None, hour: int | None, lines: int, first: int, last: int) 
     row = dict.fromkeys(COVERAGE_PARTIAL, 0)
     at = None if hour is None else T0 + hour * HOUR
     return pl.DataFrame(
-        [{**row, "host": host, "hour": at, "lines": lines, "events": lines, "first_at": T0 + first, "last_at": T0 + last}], schema=COVERAGE_PARTIAL
+        [
+            {
+                **row,
+                "host": host,
+                "hour": at,
+                "lines": lines,
+                "events": lines,
+                "first_at": T0 + first,
+                "last_at": T0 + last, "read_at": T0 + last,
+            }
+        ],
+        schema=COVERAGE_PARTIAL,
     )
 
 
-PARTS = [part("mx1", 0, 3, 5, 9), part("mx1", 0, 4, 1, 6), part("mx1", 1, 2, 3_600_000_001, 3_600_000_002), part("mx2", 0, 0, 7, 7), part(None, None, 1, 8, 8)]
+PARTS = [
+    part("mx1", 0, 3, 5, 9),
+    part("mx1", 0, 4, 1, 6),
+    part("mx1", 1, 2, 3_600_000_001, 3_600_000_002),
+    part("mx2", 0, 0, 7, 7),
+    part(None, None, 1, 8, 8),
+]
 
 
 def test_sums_do_not_depend_on_order_or_grouping() -> None:
@@ -41,5 +58,8 @@ def test_templates_keep_the_smallest_example() -> None:
     rows = [("p", "t", 2, "b", "mx1"), ("p", "t", 3, "a", "mx2"), ("p", "t", 1, "a", "mx1"), (None, "u", 1, "z", "mx1")]
     frames = [pl.DataFrame([row], schema=UNPARSED_PARTIAL, orient="row") for row in rows]
     for order in itertools.permutations(frames):
-        assert add_templates(order).select("program", "template", "lines", "example", "host").rows() == [(None, "u", 1, "z", "mx1"), ("p", "t", 6, "a", "mx1")]
+        assert add_templates(order).select("program", "template", "lines", "example", "host").rows() == [
+            (None, "u", 1, "z", "mx1"),
+            ("p", "t", 6, "a", "mx1"),
+        ]
     assert add_templates([]).is_empty()

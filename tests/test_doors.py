@@ -15,7 +15,10 @@ H = 3600
 def series_of(tries: list[Row], mails: list[float] = [], ends: float = 1000 * H, **client: str) -> Series:  # noqa: B006
     rows: list[Row] = []
     for number, at in enumerate(mails):
-        rows += [*came(at, "mx1", f"ABCDE{number}", "m@far.test", WHO["sender"], **client), tried(at + 1, "mx1", f"ABCDE{number}", WHO["recipient"])]
+        rows += [
+            *came(at, "mx1", f"ABCDE{number}", "m@far.test", WHO["sender"], **client),
+            tried(at + 1, "mx1", f"ABCDE{number}", WHO["recipient"]),
+        ]
     stays = assemble_hops(keyed(rows), FLEET, frozenset(READ))
     return match_series(name_client(frame(tries)), name_client(accepted(stays.hops, stays.recipients)), us(ends))
 
@@ -69,15 +72,32 @@ def test_series_in_two_nights(name: str, cut: float) -> None:
     early = series_of([row for row in tries if row["stamp"] < us(cut)], [at for at in mails if at < cut], cut)
     late = [row for row in tries if row["stamp"] >= us(cut)]
     state = pl.concat([early.waiting, frame(late)])
-    stays = assemble_hops(keyed([row for at in mails if at >= cut for row in (
-        *came(at, "mx1", f"Z{at}", "m@far.test", WHO["sender"]), tried(at + 1, "mx1", f"Z{at}", WHO["recipient"]))]), FLEET, frozenset(READ))
+    stays = assemble_hops(
+        keyed(
+            [
+                row
+                for at in mails
+                if at >= cut
+                for row in (
+                    *came(at, "mx1", f"Z{at}", "m@far.test", WHO["sender"]),
+                    tried(at + 1, "mx1", f"Z{at}", WHO["recipient"]),
+                )
+            ]
+        ),
+        FLEET,
+        frozenset(READ),
+    )
     told = match_series(name_client(state), name_client(accepted(stays.hops, stays.recipients)), us(1000 * H))
     assert sorted([*early.firsts["first_attempt_at"], *told.firsts["first_attempt_at"]]) == [us(at) for at in firsts]
 
 
 def test_what_waits() -> None:
     told = series_of([soft(0), soft(100), soft(400)], [300], ends=500)
-    assert told.waiting.sort("stamp").select("stamp", C("kind").cast(pl.String)).rows() == [(us(100), "door"), (us(300), "arrive"), (us(400), "door")]
+    assert told.waiting.sort("stamp").select("stamp", C("kind").cast(pl.String)).rows() == [
+        (us(100), "door"),
+        (us(300), "arrive"),
+        (us(400), "door"),
+    ]
     assert series_of([soft(0)], ends=25 * H).waiting.is_empty()
 
 

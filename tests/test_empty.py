@@ -9,6 +9,7 @@ from hoptrace.schemas.catalog import DAY_TABLES
 from hoptrace.tests.made import FLEET, READ, Row, came, event, frame, keyed, left, night_of, tried, turned, us
 from hoptrace.tests.plain import publish, run_nights, run_plain
 from hoptrace.transforms.assemble import assemble_hops
+from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms.assemble_hops import offer_matches
 from hoptrace.transforms.doors import match_series, name_client, write_refusals
 from hoptrace.transforms.links import CANDIDATES
@@ -81,7 +82,7 @@ def test_a_shard_that_lacks_a_table(name: str) -> None:
 
 def test_matching_where_a_side_is_lacking() -> None:
     stays = assemble_hops(keyed(MAIL), FLEET, frozenset(READ))
-    packed = [name for _, (name, _) in offer_matches(stays, frame([]), 3)]
+    packed = [name for _, (name, _) in offer_matches(stays, frame([]), Fleet(), 3)]
     assert set(packed) == {"own", "offers", "accepted"}
     for count in range(3):
         for names in itertools.combinations(("own", "offers", "accepted"), count):

@@ -11,7 +11,9 @@ from hoptrace.transforms.frames import decode_frame, decode_frames, encode_frame
 EVENTS = keyed(frame(row for row in busy_log(1) if row["queue_id"]))
 
 
-@pytest.mark.parametrize("rows", [EVENTS, EVENTS.clear(), pl.DataFrame({"a": [[1.5, None], None], "b": [{"c": 1}, None]})])
+@pytest.mark.parametrize(
+    "rows", [EVENTS, EVENTS.clear(), pl.DataFrame({"a": [[1.5, None], None], "b": [{"c": 1}, None]})]
+)
 def test_a_frame_survives_the_journey(rows: pl.DataFrame) -> None:
     assert_frame_equal(decode_frame(encode_frame(rows)), rows)
 

@@ -19,7 +19,9 @@ def side(name: str, rows: list[tuple[str | None, int]]) -> pl.DataFrame:
 @given(SIDE, SIDE)
 def test_few_rows_meet_as_in_a_join(ours: list[tuple[str | None, int]], theirs: list[tuple[str | None, int]]) -> None:
     left, right = side("l", ours), side("r", theirs)
-    assert_frame_equal(meet(left, right, ["key"], "l_at", "r_at").sort("l", "r"), left.join(right, on="key").sort("l", "r"))
+    assert_frame_equal(
+        meet(left, right, ["key"], "l_at", "r_at").sort("l", "r"), left.join(right, on="key").sort("l", "r")
+    )
 
 
 @pytest.mark.parametrize("count", [1000, 20_000])

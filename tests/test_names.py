@@ -34,5 +34,14 @@ def test_rows_keep_their_order_and_number() -> None:
         schema={"own": pl.String, "name": pl.String, "ip": pl.String}, orient="row",
     )  # fmt: skip
     named = name_hosts(rows, "name", "ip", "own", "found", FLEET, HOSTS)
-    assert named.select("own", "found", "loopback").rows() == [("a", "smtp1", False), ("b", None, None), ("c", "c", True), ("d", None, None)]
-    assert name_hosts(rows.clear(), "name", "ip", "own", "found", FLEET, HOSTS).columns == [*rows.columns, "found", "loopback"]
+    assert named.select("own", "found", "loopback").rows() == [
+        ("a", "smtp1", False),
+        ("b", None, None),
+        ("c", "c", True),
+        ("d", None, None),
+    ]
+    assert name_hosts(rows.clear(), "name", "ip", "own", "found", FLEET, HOSTS).columns == [
+        *rows.columns,
+        "found",
+        "loopback",
+    ]

@@ -28,7 +28,18 @@ from hoptrace.transforms.plan import Night
 from hoptrace.transforms.read import Chunk, read_chunks
 
 DAY1, DAY2 = date(2026, 1, 1), date(2026, 1, 2)
-COMPARED = ("deliveries", "open", "hops", "hop_recipients", "handoffs", "notices", "delay_stats", "coverage", "unparsed", "open_hops")
+COMPARED = (
+    "deliveries",
+    "open",
+    "hops",
+    "hop_recipients",
+    "handoffs",
+    "notices",
+    "delay_stats",
+    "coverage",
+    "unparsed",
+    "open_hops",
+)
 
 
 def options_of(store: Path, **more: object) -> NightlyOptions:
@@ -61,7 +72,12 @@ def one_shard(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pl.DataFram
 
 @pytest.mark.parametrize(("shards", "chunk", "seed"), [(3, 1 << 16, 1), (16, 10_000, 2)])
 def test_shards_chunks_and_order_change_nothing(
-    one_shard: dict[str, pl.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards: int, chunk: int, seed: int
+    one_shard: dict[str, pl.DataFrame],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shards: int,
+    chunk: int,
+    seed: int,
 ) -> None:
     def plan_shuffled(*given: object) -> list[object]:
         ranges = plan_inputs(*given)  # type: ignore[arg-type]

@@ -41,7 +41,9 @@ def assert_same_nights(rows: list[Row] | pl.DataFrame, cuts: list[int]) -> dict[
     many = publish(run_nights(events, FLEET, [first, *sorted({cut for cut in cuts if first < cut < last}), last], READ))  # type: ignore[operator]
     for name in PUBLISHED:
         assert_frame_equal(many[name], one[name], check_exact=True)
-    assert_frame_equal(counted(many, all(cut % HOUR == 0 for cut in cuts)), counted(one, all(cut % HOUR == 0 for cut in cuts)))
+    assert_frame_equal(
+        counted(many, all(cut % HOUR == 0 for cut in cuts)), counted(one, all(cut % HOUR == 0 for cut in cuts))
+    )
     return one
 
 
@@ -126,7 +128,11 @@ def test_first_attempts_survive_the_cut(cuts: list[float]) -> None:
 
 def test_a_hop_is_not_published_before_its_last_line() -> None:
     """Between the last delivery and 'removed' a cut must not close it."""
-    rows = [*came(0, "out1", "ABCDE5", "m@far.test"), tried(5, "out1", "ABCDE5", "b@far.test"), left(6, "out1", "ABCDE5")]
+    rows = [
+        *came(0, "out1", "ABCDE5", "m@far.test"),
+        tried(5, "out1", "ABCDE5", "b@far.test"),
+        left(6, "out1", "ABCDE5"),
+    ]
     one = assert_same_nights(rows, [us(5.5)])
     assert one["hops"]["left_at"].dt.epoch("us").to_list() == [us(6)]
 

@@ -21,7 +21,9 @@ LINKS = st.lists(
 )  # fmt: skip
 
 
-def link(child: int, parent: int, kind: str = "relay", evidence: str = "queued_as", strength: str = "certain", gap: int = 0) -> tuple[object, ...]:
+def link(
+    child: int, parent: int, kind: str = "relay", evidence: str = "queued_as", strength: str = "certain", gap: int = 0
+) -> tuple[object, ...]:
     return child, parent, kind, evidence, strength, gap, abs(gap), gap, 0
 
 
@@ -103,7 +105,9 @@ def test_big_keys() -> None:
     (link(1, 9, gap=-3), link(1, 2, gap=4)),
     (link(1, 2, gap=-3), link(1, 9, gap=3)),
 ])  # fmt: skip
-def test_the_strongest_then_the_nearest_then_the_smallest(better: tuple[object, ...], worse: tuple[object, ...]) -> None:
+def test_the_strongest_then_the_nearest_then_the_smallest(
+    better: tuple[object, ...], worse: tuple[object, ...]
+) -> None:
     for order in ([better, worse], [worse, better]):
         assert choose_parents(candidates(order)).rows() == [better]
 
@@ -118,10 +122,16 @@ def test_any_order_grows_the_same_forest(links: list[tuple[object, ...]], seed: 
     assert forest.schema == pl.Schema(FOREST)
     assert forest["hop"].is_unique().all()
     parents = dict(forest.filter(pl.col("parent").is_not_null()).select("hop", "parent").iter_rows())
-    assert {hop: root for hop, root in forest.select("hop", "root").iter_rows()} == {hop: walk_up(parents, hop) for hop in forest["hop"]}
+    assert {hop: root for hop, root in forest.select("hop", "root").iter_rows()} == {
+        hop: walk_up(parents, hop) for hop in forest["hop"]
+    }
     component = dict(forest.select("hop", "component").iter_rows())
     for hop, parent, about in forest.select("hop", "parent", "about").iter_rows():
-        assert all(component[hop] == component[other] for other in (parent, about) if other is not None), (hop, parent, about)
+        assert all(component[hop] == component[other] for other in (parent, about) if other is not None), (
+            hop,
+            parent,
+            about,
+        )
 
 
 def test_a_notice_starts_a_trace_and_stays_in_the_component() -> None:

@@ -42,7 +42,9 @@ def test_sessions(name: str, seed: int) -> None:
     rows, told = CASES[name]
     events = shuffled(frame(rows), seed) if seed and rows else frame(rows)
     found = fold_sessions(events)
-    assert [(str(kind), queue_id, stamp) for kind, queue_id, stamp in found.select("kind", "queue_id", "stamp").rows()] == told
+    assert [
+        (str(kind), queue_id, stamp) for kind, queue_id, stamp in found.select("kind", "queue_id", "stamp").rows()
+    ] == told
 
 
 @pytest.mark.parametrize(("cut", "crosses"), [(2, False), (2.5, True), (3, True), (3.5, False)])

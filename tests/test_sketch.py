@@ -39,7 +39,9 @@ def test_quantiles_of_merged_sketches_are_within_the_error(delays: list[int], pl
     assert abs(estimate - exact) <= exact * RELATIVE_ERROR * 1.001
 
 
-@pytest.mark.parametrize(("delay", "bucket"), [(None, None), (-5, 0), (0, 0), (1000, 0), (1001, 1), (1020, 1), (1021, 2), (4 * 10**15, 1451)])
+@pytest.mark.parametrize(
+    ("delay", "bucket"), [(None, None), (-5, 0), (0, 0), (1000, 0), (1001, 1), (1020, 1), (1021, 2), (4 * 10**15, 1451)]
+)
 def test_buckets(delay: int | None, bucket: int | None) -> None:
     for rows in ([delay], [delay, 5, None]):
         assert pl.DataFrame({"us": rows}, schema={"us": pl.Int64}).select(bucket_of(C("us"))).to_series()[0] == bucket

@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 from hoptrace.schemas.deliveries import STAGES
 from hoptrace.transforms.stages import find_worst, settle_remainder, split_stay
 
-MOMENT = st.one_of(st.none(), st.integers(-10**9, 10**13))
+MOMENT = st.one_of(st.none(), st.integers(-(10**9), 10**13))
 TIME = st.integers(0, 10**13)
 SCHEMA = {"last": pl.UInt32, "step": pl.Int32, "host": pl.String, "arrived": pl.Int64, "at": pl.Int64, "queued": pl.Int64,
           "partial": pl.Boolean, "connect_us": pl.Int64, "transmit_us": pl.Int64, "waiting_us": pl.Int64, "held_us": pl.Int64,
           "next_kind": pl.String, "previous_at": pl.Int64}  # fmt: skip
-STAY = st.tuples(TIME, MOMENT, MOMENT, st.booleans(), MOMENT, MOMENT, MOMENT, MOMENT, st.sampled_from([None, "relay", "filter"]))
+STAY = st.tuples(
+    TIME, MOMENT, MOMENT, st.booleans(), MOMENT, MOMENT, MOMENT, MOMENT, st.sampled_from([None, "relay", "filter"])
+)
 WALKS = st.lists(st.tuples(st.lists(STAY, min_size=1, max_size=4), st.integers(0, 10**13)), min_size=1, max_size=5)
 
 
@@ -28,7 +30,10 @@ def steps_of(walks: list[tuple[list[tuple[object, ...]], int]]) -> pl.DataFrame:
 
 @given(WALKS)
 def test_stages_add_up_to_the_delay(walks: list[tuple[list[tuple[object, ...]], int]]) -> None:
-    delays = pl.DataFrame({"last": range(len(walks)), "delay_us": [delay for _, delay in walks]}, schema={"last": pl.UInt32, "delay_us": pl.Int64})
+    delays = pl.DataFrame(
+        {"last": range(len(walks)), "delay_us": [delay for _, delay in walks]},
+        schema={"last": pl.UInt32, "delay_us": pl.Int64},
+    )
     split = split_stay(steps_of(walks))
     assert split.select(pl.min_horizontal(pl.col(STAGES).min())).item() >= 0
     settled = settle_remainder(split, delays)
@@ -51,5 +56,13 @@ def test_where_an_hour_went() -> None:
 
 
 def test_the_earlier_stay_on_a_tie() -> None:
-    rows = pl.DataFrame({"last": [0, 0], "step": [1, 0], "host": ["first", "second"], **{stage: [0, 0] for stage in STAGES}, "held": [5, 5]})
+    rows = pl.DataFrame(
+        {
+            "last": [0, 0],
+            "step": [1, 0],
+            "host": ["first", "second"],
+            **{stage: [0, 0] for stage in STAGES},
+            "held": [5, 5],
+        }
+    )
     assert find_worst(rows).row(0) == (0, "held", "first")

@@ -145,7 +145,10 @@ def find_probes(kinds: Kinds) -> pl.DataFrame:
 
 
 def fold_attempts(kinds: Kinds) -> pl.DataFrame:
-    """One row per (hop_no, recipient, original_recipient) of the attempts: the first success or refusal decides, else the last try."""
+    """One row per (hop_no, recipient, original_recipient) of the attempts: the first success or refusal decides, else the last try.
+
+    Sendmail's word Deferred counts before its dsn, which may be that of a later command.
+    """
     by = ["hop_no", "recipient", "original_recipient"]
     said = ["service", "dsn", "relay_name", "relay_ip", "next_queue_id", "reply", "folder", "action", "code", "delay"]
     spent = ["delay_queue", "delay_connect", "delay_transmit"]
@@ -155,7 +158,8 @@ def fold_attempts(kinds: Kinds) -> pl.DataFrame:
     ).select(
         *by, *said, "stamp", "place",
         C("repeat").fill_null(1),
-        word.replace(STATUS_WORDS).alias("status"),
+        pl.when(C("reply").str.starts_with("Deferred").fill_null(False) & (word == "bounced")).then(pl.lit("deferred"))
+        .otherwise(word.replace(STATUS_WORDS)).alias("status"),
         connect=C("delay_connect").fill_null(0),
         transmit=C("delay_transmit").fill_null(0),
         busy=pl.when(C("delay_transmit").is_null()).then("delay").otherwise(pl.sum_horizontal(*spent)).fill_null(0),

@@ -7,6 +7,7 @@ import apache_beam as beam
 import polars as pl
 from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 
+from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms import doors, links
 from hoptrace.transforms.assemble import Stays, assemble_kinds
 from hoptrace.transforms.bundles import pack, unpack
@@ -21,7 +22,7 @@ SPACES = ("by queue ID", "by Message-ID", "by correspondents")
 """The key spaces of the matching shuffle; each has its own `shards` shards."""
 
 
-def offer_matches(stays: Stays, tries: pl.DataFrame, shards: int) -> Iterator[Keyed]:
+def offer_matches(stays: Stays, tries: pl.DataFrame, fleet: Fleet, shards: int) -> Iterator[Keyed]:
     """What one shard's hops can be matched by, each table to the shards of its space."""
     tables = {
         "own": (links.index_hops(stays.hops, stays.recipients), ["queue_id"], 0),
@@ -29,6 +30,8 @@ def offer_matches(stays: Stays, tries: pl.DataFrame, shards: int) -> Iterator[Ke
         "parents": (links.claim_parents(stays.hops), ["queue_id"], 0),
         "offers": (links.offer_by_message_id(stays.hops, stays.recipients), ["message_id"], 1),
         "seekers": (links.seek_by_message_id(stays.hops, stays.recipients), ["message_id"], 1),
+        "due": (links.offer_by_time(stays.hops, stays.recipients, fleet), ["host", "address"], 1),
+        "untold": (links.seek_by_time(stays.hops, stays.recipients), ["host", "address"], 1),
         "accepted": (doors.name_client(doors.accepted(stays.hops, stays.recipients)), ["_sender", "asked"], 2),
     }
     for name, (frame, by, space) in tables.items():
@@ -82,7 +85,7 @@ class AssembleHops(beam.PTransform):  # type: ignore[misc]
             frames = {"hops": part.hops, "recipients": part.recipients, "notices": part.notices, "filters": part.filters}
             for name, frame in frames.items():
                 yield from pack(prefix + name, frame, "hop", plan.shards)
-        for match in offer_matches(stays, doors.outside(stays.doors, plan.fleet, known), plan.shards):
+        for match in offer_matches(stays, doors.outside(stays.doors, plan.fleet, known), plan.fleet, plan.shards):
             yield TaggedOutput("matches", match)
         counts = {"events assembled": sum(frame.height for frame in kinds.values()), "hops assembled": stays.hops.height,
                   "recipients assembled": stays.recipients.height}

@@ -78,7 +78,8 @@ def unfold_tries(recipients: pl.DataFrame, own: pl.DataFrame) -> list[pl.DataFra
             delay_connect=pl.lit(0, pl.Int64), delay_transmit=pl.lit(0, pl.Int64), delay_queue=pl.lit(0, pl.Int64)),
         tries.select(
             *base, *said, kind, stamp="logged_at", status="logged_status",
-            repeat=C("attempts") - several.cast(pl.Int64) - middle.fill_null(False).cast(pl.Int64), delay_connect=rest_connect, delay_transmit=rest_transmit,
+            repeat=C("attempts") - several.cast(pl.Int64) - middle.fill_null(False).cast(pl.Int64),
+            delay_connect=rest_connect, delay_transmit=rest_transmit,
             delay_queue=C("logged_at") - C("try_start") - rest_connect - rest_transmit),
     ]
 

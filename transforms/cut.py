@@ -92,15 +92,14 @@ def _month(data: Any, i: int) -> int:
 
 
 @compiled
-def month_days(year: int, month: int) -> int:
-    """How many days the month has."""
+def _month_days(year: int, month: int) -> int:
     if month == 2:
         return 29 if (year % 4 == 0 and year % 100 != 0) or year % 400 == 0 else 28
     return 30 if month in (4, 6, 9, 11) else 31
 
 
 @compiled
-def days_since_1970(year: int, month: int, day: int) -> int:
+def _days(year: int, month: int, day: int) -> int:
     """Days since 1970-01-01 (H. Hinnant, days_from_civil)."""
     y = year - (1 if month <= 2 else 0)
     era = y // 400
@@ -169,7 +168,7 @@ def _stamp(data: Any, i: int, end: int) -> tuple[int, int, int, bool]:
         if 48 <= data[at] <= 57:
             day = day * 10 + np.int64(data[at]) - 48
             at += 1
-        if day < 1 or day > month_days(2000, month) or data[at] != 32:
+        if day < 1 or day > _month_days(2000, month) or data[at] != 32:
             return 0, 0, i, False
         micro, after = _clock(data, at + 1, end)
         if micro < 0:
@@ -181,12 +180,12 @@ def _stamp(data: Any, i: int, end: int) -> tuple[int, int, int, bool]:
     month = _digits(data, i + 5, 2, end)
     day = _digits(data, i + 8, 2, end)
     parted = data[i + 10] == 84 or data[i + 10] == 116
-    if month < 1 or month > 12 or day < 1 or day > month_days(year, month) or not (parted or data[i + 10] == 32):
+    if month < 1 or month > 12 or day < 1 or day > _month_days(year, month) or not (parted or data[i + 10] == 32):
         return 0, 0, i, False
     micro, after = _clock(data, i + 11, end)
     if micro < 0:
         return 0, 0, i, False
-    value = days_since_1970(year, month, day) * 86400000000 + micro
+    value = _days(year, month, day) * 86400000000 + micro
     east, after, zoned = _offset(data, after, end)
     return (1, value - east, after, parted) if zoned else (2, value, after, parted)
 

@@ -209,10 +209,10 @@ def write_traces(
     hops = hops.join(traces, on="root", how="left", maintain_order="left").join(
         traces.rename({"root": "about_root", "trace_id": "about_trace"}), on="about_root", how="left", maintain_order="left"
     )
-    told = hops.filter(C("about").is_not_null()).select("notice", hop="about", made="arrived")
+    made = hops.filter(C("about").is_not_null()).select("notice", hop="about", made="arrived")
     until = pl.DataFrame({"relay_host": list(read_until), "relay_read_until": list(read_until.values())},
                          schema={"relay_host": pl.String, "relay_read_until": pl.Int64})
     recipients = placed["recipients"].drop("component", strict=False)
     recipients = recipients.join(until, on="relay_host", how="left", maintain_order="left")
     firsts = placed.get("firsts", pl.DataFrame(schema=FIRSTS)).drop("component", strict=False)
-    return Traces(write_deliveries(hops, recipients, told, firsts, night, fleet.programs), hops)
+    return Traces(write_deliveries(hops, recipients, made, firsts, night, fleet.programs), hops)

@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms.meet import meet
 
 C = pl.col
@@ -10,6 +11,12 @@ SKEW_US = 120_000_000
 
 NOTICE_US = 60_000_000
 """A notice made this near to a failure is about the failure."""
+
+NOTICE_BY_TIME_US = 150_000_000
+"""How far from its due time a notice is looked for that names nothing: queues look at their clock once a minute or so."""
+
+NAMELESS_NOTICES = ("smtpd", "opensmtpd")
+"""Programs whose logs do not say what a notice is about."""
 
 LOOKAHEAD_US = 30 * 60_000_000
 """How long after its hand-over a child may first be seen."""
@@ -82,18 +89,18 @@ def link_claimed_children(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFra
     A hop counts where it arrived within [start of the attempt - skew, hand-over + look-ahead] and the relay is not known to
     be another host. Certain: same Message-ID, or none on one side and the relay is that host.
     """
+    notice = C("kind").str.ends_with("_notice")
     pairs = meet(claims, own, ["queue_id"], "parent_at", "first_seen").filter(
         (C("parent") != C("hop"))
         & (C("relay_host").is_null() | (C("relay_host") == C("host")))
         & (~C("same_host") | (C("host") == C("from_host")))
-        & (C("arrived") >= C("started") - SKEW_US)
+        & (pl.when(notice).then("first_seen").otherwise("arrived") >= C("started") - SKEW_US)
         & (C("first_seen") <= C("parent_at") + LOOKAHEAD_US)
     )
     here = C("relay_host").is_not_null()
     same = (C("message_id") == C("message_id_right")).fill_null(False)
     blank = C("message_id").fill_null("").eq("") | C("message_id_right").fill_null("").eq("")
     certain = C("same_host") | same | (here & (blank | (C("client_host") == C("from_host")).fill_null(False)))
-    notice = C("kind").str.ends_with("_notice")
     return pairs.select(
         child="hop", parent="parent", kind="kind",
         evidence=pl.when(C("stored") & (C("evidence") == "queued_as")).then(pl.lit("lmtp_session")).otherwise("evidence"),
@@ -169,6 +176,43 @@ def link_by_message_id(offers: pl.DataFrame, seekers: pl.DataFrame) -> pl.DataFr
         evidence=pl.when("redirect").then(pl.lit("sieve_redirect")).otherwise(pl.lit("message_id_client")),
         strength=pl.when(C("redirect") & alone).then(pl.lit("certain")).otherwise(pl.lit("likely")),
         gap=C("child_at") - C("parent_at"), lead=C("started") - C("arrived"), child_at="child_at", parent_at="parent_at",
+    )
+
+
+def offer_by_time(hops: pl.DataFrame, recipients: pl.DataFrame, fleet: Fleet) -> pl.DataFrame:
+    """When programs whose notices name nothing may have made one: host, address (who would be told), parent, notice, due.
+
+    A bounce is due when a recipient was given up, a delay notice when a stay reaches its host's delay_warning unfinished.
+    """
+    silent = hops.filter(C("instance").is_in(NAMELESS_NOTICES) & (C("sender").fill_null("") != ""))
+    who = silent.select("hop", "host", "arrived", address=fold_address("sender"))
+    fates = recipients.join(who, on="hop")
+    failed = fates.filter(C("status").is_in(["bounced", "expired"])).select(
+        "host", "address", parent="hop", notice=pl.lit("bounce_notice"), due="at")
+    settings = {host: fleet.delay_warning_of(host) for host in who["host"].unique()}
+    warned = fates.with_columns(
+        due=C("arrived") + C("host").replace_strict(settings, default=None, return_dtype=pl.Int64)
+    ).filter(C("last_deferred").is_not_null() & ((C("status") == "deferred") | (C("at") >= C("due")))).select(
+        "host", "address", parent="hop", notice=pl.lit("delay_notice"), due="due")
+    return pl.concat([failed, warned]).unique(maintain_order=True)
+
+
+def seek_by_time(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
+    """Notices that name nothing: host, address (who is told), child, child_at."""
+    made = hops.filter(C("instance").is_in(NAMELESS_NOTICES) & (C("sender") == "") & C("client_ip").is_null())
+    return made.join(recipients, on="hop").select(
+        "host", address=fold_address("recipient"), child="hop", child_at="first_seen"
+    ).unique(maintain_order=True)
+
+
+def link_by_time(offers: pl.DataFrame, seekers: pl.DataFrame) -> pl.DataFrame:
+    """Candidates where a notice to this address was made just when one was due: nearest in time is chosen later; likely."""
+    pairs = meet(seekers, offers, ["host", "address"], "child_at", "due").filter(
+        (C("child") != C("parent")) & ((C("child_at") - C("due")).abs() <= NOTICE_BY_TIME_US)
+    )
+    return pairs.select(
+        "child", "parent", kind="notice", evidence=pl.lit("notice_by_time"), strength=pl.lit("likely"),
+        gap=C("child_at") - C("due"), lead=pl.lit(None, pl.Int64), child_at="child_at", parent_at="due",
     )
 
 

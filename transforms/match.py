@@ -351,43 +351,59 @@ def _fits(
 
 
 @compiled
-def _queue_id(data: Any, i: int, end: int, program: int, tables: Any) -> int:
-    """Where the ID that the text begins with ends, the program's sign following; -1 where there is none."""
-    k = i
-    for part in range(3):
-        if not tables.id_size[program, part, 1]:
+def _parts(data: Any, k: int, end: int, allowed: Any, sizes: Any) -> int:
+    """Where an ID whose first part ends at k ends; -1 where its other parts are missing."""
+    for part in range(1, 3):
+        if not sizes[part, 1]:
             break
-        if part:
-            if k >= end or data[k] != 45:
-                return -1
-            k += 1
-        first = k
-        most = min(end, k + tables.id_size[program, part, 1])
-        while k < most and tables.id_bytes[program, data[k]]:
-            k += 1
-        if k - first < tables.id_size[program, part, 0]:
+        if k >= end or data[k] != 45:
             return -1
-    if not _equal(data, k, end, tables.pool, tables.after[program, 0], tables.after[program, 1]):
-        return -1
-    for n in range(tables.never.shape[1]):
-        size = tables.never[program, n, 1]
-        if size and _equal(data, i, end, tables.pool, tables.never[program, n, 0], size):
+        k += 1
+        first = k
+        most = min(end, k + np.int64(sizes[part, 1]))
+        while k < most and allowed[data[k]]:
+            k += 1
+        if k - first < np.int64(sizes[part, 0]):
             return -1
     return k
 
 
 @compiled
-def _said(data: Any, i: int, end: int, tables: Any, row: int) -> bool:
+def _queue_id(
+    data: Any, i: int, end: int, pool: Any, allowed: Any, sizes: Any, at: int, size: int, never: Any
+) -> int:
+    """Where the ID that the text begins with ends, the program's sign following; -1 where there is none."""
+    k = i
+    most = min(end, i + np.int64(sizes[0, 1]))
+    while k < most and allowed[data[k]]:
+        k += 1
+    if k - i < np.int64(sizes[0, 0]):
+        return -1
+    if sizes[1, 1]:
+        k = _parts(data, k, end, allowed, sizes)
+        if k < 0:
+            return -1
+    if k + size > end:
+        return -1
+    for n in range(size):
+        if data[k + n] != pool[at + n]:
+            return -1
+    for n in range(never.shape[0]):
+        if never[n, 1] and _equal(data, i, end, pool, never[n, 0], never[n, 1]):
+            return -1
+    return k
+
+
+@compiled
+def _said(data: Any, i: int, end: int, pool: Any, holds: Any, lacks: Any) -> bool:
     """Whether the text holds one of the words that the row asks for, and none that it forbids."""
-    for n in range(tables.lacks.shape[1]):
-        size = tables.lacks[row, n, 1]
-        if size and _find(data, i, end, tables.pool, tables.lacks[row, n, 0], size) < end:
+    for n in range(lacks.shape[0]):
+        if lacks[n, 1] and _find(data, i, end, pool, lacks[n, 0], lacks[n, 1]) < end:
             return False
     asked = False
-    for n in range(tables.holds.shape[1]):
-        size = tables.holds[row, n, 1]
-        if size:
-            if _find(data, i, end, tables.pool, tables.holds[row, n, 0], size) < end:
+    for n in range(holds.shape[0]):
+        if holds[n, 1]:
+            if _find(data, i, end, pool, holds[n, 0], holds[n, 1]) < end:
                 return True
             asked = True
     return not asked
@@ -412,7 +428,12 @@ def _match(
         program = np.int64(programs[line])
         start = np.int64(texts[line])
         end = np.int64(ends[line])
-        id_end = _queue_id(data, start, end, program, tables)
+        after_at = np.int64(tables.after[program, 0])
+        after_size = np.int64(tables.after[program, 1])
+        allowed = tables.id_bytes[program]
+        sizes = tables.id_size[program]
+        never = tables.never[program]
+        id_end = np.int64(_queue_id(data, start, end, tables.pool, allowed, sizes, after_at, after_size, never))
         byte = np.int64(data[start]) if start < end else 256
         plain = np.int64(tables.row_range[program, 0, byte, 0])
         plain_end = np.int64(tables.row_range[program, 0, byte, 1])
@@ -420,7 +441,7 @@ def _match(
         tagged_end = np.int64(0)
         body = start
         if id_end >= 0:
-            body = id_end + np.int64(tables.after[program, 1])
+            body = id_end + after_size
             byte = np.int64(data[body]) if body < end else 256
             tagged = np.int64(tables.row_range[program, 1, byte, 0])
             tagged_end = np.int64(tables.row_range[program, 1, byte, 1])
@@ -451,7 +472,9 @@ def _match(
                     spans[base, 1] = id_end
                 failed = _fits(data, at, end, tables.pool, tables.ops, tables.node, op, spans, base, line, memo)
                 if failed < 0:
-                    if not tables.worded[row] or _said(data, start, end, tables, row):
+                    if not tables.worded[row] or _said(
+                        data, start, end, tables.pool, tables.holds[row], tables.lacks[row]
+                    ):
                         rows[line] = row
                 elif from_plain:
                     plain += tables.alike[failed]

@@ -18,7 +18,7 @@ C = pl.col
 
 
 def match_links(tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
-    """Link candidates of one shard, by queue ID or by Message-ID."""
+    """Link candidates of one shard, by queue ID, by Message-ID or by time."""
     found = [pl.DataFrame(schema=links.CANDIDATES)]
     if "own" in tables and "children" in tables:
         found.append(links.link_claimed_children(tables["own"].drop("key"), tables["children"].drop("key")))
@@ -26,6 +26,8 @@ def match_links(tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
         found.append(links.link_claimed_parents(tables["own"].drop("key"), tables["parents"].drop("key")))
     if "offers" in tables and "seekers" in tables:
         found.append(links.link_by_message_id(tables["offers"].drop("key"), tables["seekers"].drop("key")))
+    if "due" in tables and "untold" in tables:
+        found.append(links.link_by_time(tables["due"].drop("key"), tables["untold"].drop("key")))
     return pl.concat([frame.select(pl.col(n).cast(t) for n, t in links.CANDIDATES.items()) for frame in found])
 
 

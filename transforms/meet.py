@@ -1,4 +1,4 @@
-"""Joins whose keys a stranger can choose: every pair where few rows share a key, the nearest in time where very many do."""
+"""Joins whose keys a stranger can choose: every pair where few rows share a key, the nearest in time where many do."""
 
 import polars as pl
 
@@ -8,19 +8,25 @@ PAIRS_PER_ROW = 64
 
 
 def meet(left: pl.DataFrame, right: pl.DataFrame, on: list[str], left_at: str, right_at: str) -> pl.DataFrame:
-    """Inner join of `left` and `right` on columns `on`, without null keys; columns of both, those of `right` with `_right` where
-    `left` has them too.
+    """Inner join of `left` and `right` on columns `on`, without null keys; columns of both, those of `right` with `_right`
+    where `left` has them too.
 
     Where a key is so common that its pairs outnumber its rows by far, each row is paired with the one nearest in time alone
     (integer columns `left_at`, `right_at`), so that the result never has more than PAIRS_PER_ROW pairs per row.
     """
-    sizes = left.group_by(on).agg(_left=pl.len().cast(pl.Int64)).join(right.group_by(on).agg(_right=pl.len().cast(pl.Int64)), on=on)
+    sizes = (
+        left.group_by(on)
+        .agg(_left=pl.len().cast(pl.Int64))
+        .join(right.group_by(on).agg(_right=pl.len().cast(pl.Int64)), on=on)
+    )
     hot = sizes.filter(C("_left") * C("_right") > PAIRS_PER_ROW * (C("_left") + C("_right"))).select(on)
     if not hot.height:
         return left.join(right, on=on, how="inner")
     calm = left.join(hot, on=on, how="anti").join(right, on=on, how="inner")
     ours = left.join(hot, on=on, how="semi").with_row_index("_mine").with_columns(_at=left_at).sort("_at", "_mine")
-    theirs = right.join(hot, on=on, how="semi").with_row_index("_other").with_columns(_at=right_at).sort("_at", "_other")
+    theirs = (
+        right.join(hot, on=on, how="semi").with_row_index("_other").with_columns(_at=right_at).sort("_at", "_other")
+    )
     numbers = [
         near.filter(C("_mine").is_not_null() & C("_other").is_not_null()).select("_mine", "_other")
         for near in (pair_nearest(ours, theirs, on, "_other"), pair_nearest(theirs, ours, on, "_mine"))
@@ -34,4 +40,6 @@ def meet(left: pl.DataFrame, right: pl.DataFrame, on: list[str], left_at: str, r
 
 def pair_nearest(rows: pl.DataFrame, others: pl.DataFrame, on: list[str], number: str) -> pl.DataFrame:
     """Each of `rows` with the `number` of the one of `others` that is nearest in time under the same key."""
-    return rows.join_asof(others.select(*on, "_at", number), on="_at", by=on, strategy="nearest", check_sortedness=False)
+    return rows.join_asof(
+        others.select(*on, "_at", number), on="_at", by=on, strategy="nearest", check_sortedness=False
+    )

@@ -1,4 +1,4 @@
-"""What one shard of whole traces is told by: named frames, and what each looks like where the shard has none of its rows."""
+"""What one shard of whole traces is told by: named frames, and what each looks like where there are no rows for it."""
 
 from collections.abc import Mapping
 from functools import cache

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from hoptrace.schemas.errors import HoptraceError
-from hoptrace.transforms.cut import LOCAL, NO_STAMP, YEARLESS, cut_heads, days_since_1970, month_days
+from hoptrace.transforms.cut import LOCAL, NO_STAMP, YEARLESS, cut_heads
 from hoptrace.transforms.jit import compiled
 
 Array = np.ndarray[Any, Any]
@@ -173,10 +173,17 @@ def _sendmail_time(data: Any, i: int, end: int, base60: Any, none: int) -> int:
         year += 60
     month = base60[data[i + 1]] + 1
     day = base60[data[i + 2]]
-    if hexes or month > 12 or day < 1 or day > month_days(year, month) or base60[data[i + 3]] > 23:
+    if hexes or month > 12 or day < 1 or base60[data[i + 3]] > 23:
         return none
+    days = (year - 1970) * 365 + (year - 1969) // 4 + day - 1
+    for past in range(1, month + 1):
+        size = 28 + (year % 4 == 0) if past == 2 else 30 if past in (4, 6, 9, 11) else 31
+        if past < month:
+            days += size
+        elif day > size:
+            return none
     seconds = (base60[data[i + 3]] * 60 + base60[data[i + 4]]) * 60 + base60[data[i + 5]]
-    return (days_since_1970(year, month, day) * 86400 + seconds) * 1000000
+    return (days * 86400 + seconds) * 1000000
 
 
 @compiled
