@@ -18,9 +18,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 from isal import igzip
-from mail import LINES, SECOND, Array, Fleet, Mail, make_fleet, make_mail
-from people import make_world
-from strings import column
+from mail import LINES, SECOND, Fleet, Mail, make_fleet, make_mail
+from people import World, make_world
+from strings import Array, column
 
 ZONE, EAST = "Europe/Copenhagen", 3600 * SECOND
 DAY = date(2026, 3, 17)
@@ -28,6 +28,7 @@ BUSY = np.array([2, 1, 1, 1, 1, 2, 4, 7, 10, 11, 11, 10, 9, 10, 10, 9, 8, 7, 5, 
 AFTER = 30 * 60 * SECOND
 """How long the files go on after midnight, with what was begun before."""
 
+BYTES_PER_LINE = 162.5
 SLICE = 60_000
 """Arrivals made at a time."""
 
@@ -69,7 +70,7 @@ class Files:
         for name in fleet.names:
             (folder / name).mkdir(parents=True, exist_ok=True)
             path = folder / name / ("mail.log.gz" if packed == "gz" else "mail.log")
-            self.out.append(igzip.open(path, "wb", compresslevel=2) if packed == "gz" else path.open("wb"))
+            self.out.append(igzip.open(path, "wb", compresslevel=2) if packed == "gz" else path.open("wb"))  # type: ignore[no-untyped-call]
 
     def write(self, frame: pl.DataFrame) -> None:
         """Append lines, each to the log of its host."""
@@ -101,13 +102,11 @@ def joined(text: pl.Series) -> memoryview:
     return memoryview(data)[int(ends[0]) : int(ends[1])]
 
 
-def per_arrival(seed: int, world: Any, fleet: Fleet) -> tuple[float, float]:
-    """(lines, bytes) that one arrival makes on average, stamps not counted."""
+def lines_per_arrival(seed: int, world: World, fleet: Fleet) -> float:
+    """How many lines one arrival makes on average."""
     mail = Mail(np.random.default_rng([seed, 2]), world, fleet)
     make_mail(mail, np.arange(20_000, dtype=np.int64) * SECOND)
-    return sum(f.height for f in mail.frames) / 20_000, sum(
-        f["line"].str.len_bytes().sum() for f in mail.frames
-    ) / 20_000
+    return sum(frame.height for frame in mail.frames) / 20_000
 
 
 def make_day(
@@ -117,7 +116,7 @@ def make_day(
     fleet, world = make_fleet(sizes), make_world(seed)
     starts_at = int(datetime(day.year, day.month, day.day, tzinfo=timezone.utc).timestamp()) * SECOND - EAST
     ends_at = starts_at + 24 * 3600 * SECOND
-    arrivals = round(lines / per_arrival(seed, world, fleet)[0])
+    arrivals = round(lines / lines_per_arrival(seed, world, fleet))
     files, waiting = Files(folder, fleet, packed), pl.DataFrame(schema=LINES)
     for n, at in slices(seed, arrivals, starts_at):
         mail = Mail(np.random.default_rng([seed, 3, n]), world, fleet)
@@ -153,7 +152,7 @@ def main() -> None:
     flags = parser.parse_args()
     sizes = {role: getattr(flags, role) for role in ("web", "smtp", "relay", "mx", "store")}
     begun = time.perf_counter()
-    lines = round(flags.bytes / 150) if flags.bytes else flags.lines
+    lines = round(flags.bytes / BYTES_PER_LINE) if flags.bytes else flags.lines
     made, data = make_day(flags.folder, lines, flags.seed, sizes, "gz" if flags.gz else "plain")
     took = time.perf_counter() - begun
     print(

@@ -26,7 +26,9 @@ class Fleet:
 
 def make_fleet(sizes: dict[str, int]) -> Fleet:
     """Hosts by role."""
-    names, ips, members = [], [], {}
+    names: list[str] = []
+    ips: list[str] = []
+    members: dict[str, Array] = {}
     for net, role in enumerate(ROLES):
         members[role] = np.arange(len(names), len(names) + sizes[role])
         names += [f"{role}{n + 1:02}" for n in range(sizes[role])]
@@ -470,8 +472,8 @@ class Mail:
         ip = client["ip"]
         text = pl.select(
             pl.lit(pl.Series(REJECTS).gather(pl.Series(kind)))
-            .str.replace("{to}", to, literal=True)
-            .str.replace_all("{ip}", ip, literal=True)
+            .str.replace("{to}", pl.lit(to), literal=True)
+            .str.replace_all("{ip}", pl.lit(ip), literal=True)
         ).to_series()
         self.refuse(self.choose("mx", rows), at, client, (sender, to), text)
 
@@ -511,7 +513,7 @@ def make_mail(mail: Mail, at: Array) -> None:
 
 def filled(form: pl.Series, value: pl.Series) -> pl.Series:
     """`form` with {} replaced by `value`, row by row."""
-    return pl.select(pl.lit(form).str.replace("{}", value, literal=True)).to_series()
+    return pl.select(pl.lit(form).str.replace("{}", pl.lit(value), literal=True)).to_series()
 
 
 def remote_replies(rng: np.random.Generator, rows: int, message_id: pl.Series) -> pl.Series:
@@ -531,5 +533,7 @@ def remote_replies(rng: np.random.Generator, rows: int, message_id: pl.Series) -
         [4, 4, 1, 3, 1],
     )
     return pl.select(
-        pl.lit(forms).str.replace("{t}", token, literal=True).str.replace("{m}", message_id, literal=True)
+        pl.lit(forms)
+        .str.replace("{t}", pl.lit(token), literal=True)
+        .str.replace("{m}", pl.lit(message_id), literal=True)
     ).to_series()

@@ -1,4 +1,4 @@
-"""EVENTS made from terse rows: `event(second, host, queue_id, kind, column=value ...)`, and whole mails as lists of them."""
+"""EVENTS made from terse rows, `event(second, host, queue_id, kind, column=value ...)`, and mails as lists of them."""
 
 import dataclasses
 import random
@@ -28,11 +28,13 @@ def us(second: float) -> int:
 
 
 def made_fleet(**more: Any) -> Fleet:
-    """Four hosts, known by name and by address 10.0.0.1 to 10.0.0.4, that warn after four hours and give up after four days."""
-    fleet = Fleet(hosts={
-        name: Host(name, None, (f"{name}.our.test", f"10.0.0.{number}"), (), WARN_US, 4 * DAY, 0, None)
-        for number, name in enumerate(HOSTS, 1)
-    })  # fmt: skip
+    """Four hosts, known by name and by address 10.0.0.1 to 10.0.0.4, that warn after 4 h and give up after 4 d."""
+    fleet = Fleet(
+        hosts={
+            name: Host(name, None, (f"{name}.our.test", f"10.0.0.{number}"), (), WARN_US, 4 * DAY, 0, None)
+            for number, name in enumerate(HOSTS, 1)
+        }
+    )
     return dataclasses.replace(fleet, **more)
 
 
@@ -85,19 +87,47 @@ def came(
 
 def tried(second: float, host: str, queue_id: str, recipient: str, status: str = "sent", **more: Any) -> Row:
     """A delivery attempt, one second long."""
-    said = {"sent": ("2.0.0", "250 2.0.0 Ok"), "deferred": ("4.4.1", "connect to far.test[192.0.2.9]:25: Connection timed out"),
-            "bounced": ("5.1.1", "550 5.1.1 user unknown")}  # fmt: skip
+    said = {
+        "sent": ("2.0.0", "250 2.0.0 Ok"),
+        "deferred": ("4.4.1", "connect to far.test[192.0.2.9]:25: Connection timed out"),
+        "bounced": ("5.1.1", "550 5.1.1 user unknown"),
+    }
     dsn, reply = said.get(status, (None, None))
-    return event(second, host, queue_id, "attempt", **{
-        "service": "smtp", "recipient": recipient, "status": status, "dsn": dsn, "reply": reply, "relay_name": "far.test",
-        "relay_ip": "192.0.2.9", "delay_queue": 0, "delay_connect": 300_000, "delay_transmit": 700_000, **more,
-    })  # fmt: skip
+    return event(
+        second,
+        host,
+        queue_id,
+        "attempt",
+        **{
+            "service": "smtp",
+            "recipient": recipient,
+            "status": status,
+            "dsn": dsn,
+            "reply": reply,
+            "relay_name": "far.test",
+            "relay_ip": "192.0.2.9",
+            "delay_queue": 0,
+            "delay_connect": 300_000,
+            "delay_transmit": 700_000,
+            **more,
+        },
+    )
 
 
 def handed(second: float, host: str, queue_id: str, recipient: str, to: str, next_id: str, **more: Any) -> Row:
     """An attempt that another host of ours took under `next_id`."""
-    return tried(second, host, queue_id, recipient, "sent", relay_name=f"{to}.our.test", relay_ip=f"10.0.0.{HOSTS.index(to) + 1}",
-                 next_queue_id=next_id, reply=f"250 2.0.0 Ok: queued as {next_id}", **more)  # fmt: skip
+    return tried(
+        second,
+        host,
+        queue_id,
+        recipient,
+        "sent",
+        relay_name=f"{to}.our.test",
+        relay_ip=f"10.0.0.{HOSTS.index(to) + 1}",
+        next_queue_id=next_id,
+        reply=f"250 2.0.0 Ok: queued as {next_id}",
+        **more,
+    )
 
 
 def left(second: float, host: str, queue_id: str) -> Row:
@@ -112,10 +142,25 @@ def from_host(host: str) -> Row:
 
 def turned(second: float, host: str, sender: str, recipient: str, code: int = 450, **more: Any) -> Row:
     """A recipient refused at the door."""
-    return event(second, host, more.pop("queue_id", None), "door", **{
-        "service": "smtpd", "pid": 11, "client_name": "far.test", "client_ip": "192.0.2.9", "sender": sender, "recipient": recipient,
-        "code": code, "dsn": f"{code // 100}.7.1", "reply": f"{code} {code // 100}.7.1 <{recipient}>: refused", "stage": "RCPT", **more,
-    })  # fmt: skip
+    return event(
+        second,
+        host,
+        more.pop("queue_id", None),
+        "door",
+        **{
+            "service": "smtpd",
+            "pid": 11,
+            "client_name": "far.test",
+            "client_ip": "192.0.2.9",
+            "sender": sender,
+            "recipient": recipient,
+            "code": code,
+            "dsn": f"{code // 100}.7.1",
+            "reply": f"{code} {code // 100}.7.1 <{recipient}>: refused",
+            "stage": "RCPT",
+            **more,
+        },
+    )
 
 
 def two_hops(second: float, number: int, recipient: str = "b@far.test", wait: float = 5) -> list[Row]:
@@ -137,11 +182,31 @@ def shuffled(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
 
 
 def busy_log(seed: int, mails: int = 80, hours: float = 6) -> list[Row]:
-    """A log of every kind of fate, at random moments: relayed, forwarded, bounced with notice, deferred, expired, held, requeued,
-    deleted, greylisted, refused, split by sessions, reused queue IDs, stored, redirected and missing mail."""
+    """A log of every kind of fate, at random moments: relayed, forwarded, bounced with notice, deferred, expired, held,
+    requeued, deleted, greylisted, refused, split by sessions, reused queue IDs, stored, redirected and missing mail."""
     rnd = random.Random(seed)
-    stories = (_relayed, _deferred, _bounced, _held, _expired, _requeued, _greylisted, _refused, _session, _reused, _stored,
-               _missing, _queued, _forwarded, _aborted, _one_line, _cut_off, _filtered, _read, _split)  # fmt: skip
+    stories = (
+        _relayed,
+        _deferred,
+        _bounced,
+        _held,
+        _expired,
+        _requeued,
+        _greylisted,
+        _refused,
+        _session,
+        _reused,
+        _stored,
+        _missing,
+        _queued,
+        _forwarded,
+        _aborted,
+        _one_line,
+        _cut_off,
+        _filtered,
+        _read,
+        _split,
+    )
     rows: list[Row] = []
     for number in range(mails):
         story = stories[number % len(stories)]
@@ -158,8 +223,14 @@ def _deferred(at: float, n: int, rnd: random.Random) -> list[Row]:
     tries = [tried(at + wait * k, "out1", one, "b@far.test", "deferred") for k in range(1, rnd.randint(2, 6))]
     end = at + wait * (len(tries) + 1)
     notice = [] if end - at < 14400 else _notice(at + 14400, "out1", one, f"N{n:05X}", "delay_notice")
-    return [*came(at, "out1", one, f"m{n}@far.test", nrcpt=2), tried(at + 1, "out1", one, "c@far.test"), *tries, *notice,
-            tried(end, "out1", one, "b@far.test"), left(end + 0.1, "out1", one)]  # fmt: skip
+    return [
+        *came(at, "out1", one, f"m{n}@far.test", nrcpt=2),
+        tried(at + 1, "out1", one, "c@far.test"),
+        *tries,
+        *notice,
+        tried(end, "out1", one, "b@far.test"),
+        left(end + 0.1, "out1", one),
+    ]
 
 
 def _notice(at: float, host: str, one: str, child: str, kind: str) -> list[Row]:
@@ -174,8 +245,12 @@ def _notice(at: float, host: str, one: str, child: str, kind: str) -> list[Row]:
 
 def _bounced(at: float, n: int, rnd: random.Random) -> list[Row]:
     one, wait = f"D{n:05X}", rnd.choice([1, 100])
-    return [*came(at, "smtp1", one, f"m{n}@far.test"), tried(at + wait, "smtp1", one, "no@far.test", "bounced"),
-            *_notice(at + wait + 0.1, "smtp1", one, f"E{n:05X}", "bounce_notice"), left(at + wait + 1, "smtp1", one)]  # fmt: skip
+    return [
+        *came(at, "smtp1", one, f"m{n}@far.test"),
+        tried(at + wait, "smtp1", one, "no@far.test", "bounced"),
+        *_notice(at + wait + 0.1, "smtp1", one, f"E{n:05X}", "bounce_notice"),
+        left(at + wait + 1, "smtp1", one),
+    ]
 
 
 def _held(at: float, n: int, rnd: random.Random) -> list[Row]:
@@ -185,25 +260,46 @@ def _held(at: float, n: int, rnd: random.Random) -> list[Row]:
         return rows
     if rnd.random() < 0.3:
         return [*rows, event(at + wait, "smtp1", one, "delete", service="postsuper")]
-    return [*rows, event(at + wait, "smtp1", one, "release", service="postsuper"), tried(at + wait + 5, "smtp1", one, "b@far.test"),
-            left(at + wait + 6, "smtp1", one)]  # fmt: skip
+    return [
+        *rows,
+        event(at + wait, "smtp1", one, "release", service="postsuper"),
+        tried(at + wait + 5, "smtp1", one, "b@far.test"),
+        left(at + wait + 6, "smtp1", one),
+    ]
 
 
 def _expired(at: float, n: int, rnd: random.Random) -> list[Row]:
     one = f"G{n:05X}"
-    return [*came(at, "out1", one, f"m{n}@far.test"), *(tried(at + k * 1500, "out1", one, "b@far.test", "deferred") for k in range(1, 4)),
-            event(at + 4500.1, "out1", one, "expire", service="qmgr", sender="a@far.test", status="expired"),
-            *_notice(at + 4500.2, "out1", one, f"H{n:05X}", "bounce_notice"), left(at + 4501, "out1", one)]  # fmt: skip
+    return [
+        *came(at, "out1", one, f"m{n}@far.test"),
+        *(tried(at + k * 1500, "out1", one, "b@far.test", "deferred") for k in range(1, 4)),
+        event(at + 4500.1, "out1", one, "expire", service="qmgr", sender="a@far.test", status="expired"),
+        *_notice(at + 4500.2, "out1", one, f"H{n:05X}", "bounce_notice"),
+        left(at + 4501, "out1", one),
+    ]
 
 
 def _requeued(at: float, n: int, rnd: random.Random) -> list[Row]:
     one, two, wait = f"I{n:05X}", f"J{n:05X}", rnd.choice([5, 700])
-    return [*came(at, "out1", one, f"m{n}@far.test"), tried(at + 1, "out1", one, "b@far.test", "deferred"),
-            event(at + wait, "out1", one, "requeue", service="postsuper"),
-            event(at + wait + 1, "out1", two, "arrive", service="pickup", arrival="requeue", orig_queue_id=one, sender="a@far.test"),
-            event(at + wait + 1.1, "out1", two, "message", message_id=f"m{n}@far.test"),
-            event(at + wait + 1.2, "out1", two, "queue", sender="a@far.test", size=1000, nrcpt=1),
-            tried(at + 2 * wait + 5, "out1", two, "b@far.test"), left(at + 2 * wait + 6, "out1", two)]  # fmt: skip
+    return [
+        *came(at, "out1", one, f"m{n}@far.test"),
+        tried(at + 1, "out1", one, "b@far.test", "deferred"),
+        event(at + wait, "out1", one, "requeue", service="postsuper"),
+        event(
+            at + wait + 1,
+            "out1",
+            two,
+            "arrive",
+            service="pickup",
+            arrival="requeue",
+            orig_queue_id=one,
+            sender="a@far.test",
+        ),
+        event(at + wait + 1.1, "out1", two, "message", message_id=f"m{n}@far.test"),
+        event(at + wait + 1.2, "out1", two, "queue", sender="a@far.test", size=1000, nrcpt=1),
+        tried(at + 2 * wait + 5, "out1", two, "b@far.test"),
+        left(at + 2 * wait + 6, "out1", two),
+    ]
 
 
 def _greylisted(at: float, n: int, rnd: random.Random) -> list[Row]:
@@ -213,8 +309,12 @@ def _greylisted(at: float, n: int, rnd: random.Random) -> list[Row]:
     if rnd.random() < 0.3:
         return doors
     end = at + len(doors) * wait
-    return [*doors, *came(end, "mx1", one, f"m{n}@far.test", who["sender"]), tried(end + rnd.choice([1, 3000]), "mx1", one, "b@our.test"),
-            left(end + 3001, "mx1", one)]  # fmt: skip
+    return [
+        *doors,
+        *came(end, "mx1", one, f"m{n}@far.test", who["sender"]),
+        tried(end + rnd.choice([1, 3000]), "mx1", one, "b@our.test"),
+        left(end + 3001, "mx1", one),
+    ]
 
 
 def _refused(at: float, n: int, rnd: random.Random) -> list[Row]:
@@ -230,25 +330,47 @@ def _session(at: float, n: int, rnd: random.Random) -> list[Row]:
     sender = rnd.choice([f"s{n}@far.test", "another@far.test"])
     rows = came(at + 1 + gap, "mx1", one, f"m{n}@far.test", f"s{n}@far.test")
     rows[0]["pid"] = pid
-    return [event(at, "mx1", None, "connect", pid=pid, service="smtpd"), turned(at + 1, "mx1", sender, "no@our.test", 550, pid=pid), *rows,
-            event(at + 3 + gap, "mx1", None, "disconnect", pid=pid, service="smtpd"),
-            tried(at + 5 + gap, "mx1", one, "b@our.test"), left(at + 6 + gap, "mx1", one)]  # fmt: skip
+    return [
+        event(at, "mx1", None, "connect", pid=pid, service="smtpd"),
+        turned(at + 1, "mx1", sender, "no@our.test", 550, pid=pid),
+        *rows,
+        event(at + 3 + gap, "mx1", None, "disconnect", pid=pid, service="smtpd"),
+        tried(at + 5 + gap, "mx1", one, "b@our.test"),
+        left(at + 6 + gap, "mx1", one),
+    ]
 
 
 def _aborted(at: float, n: int, rnd: random.Random) -> list[Row]:
     pid, gap = 4000 + n, rnd.choice([1, 200])
     client = {"client_name": "far.test", "client_ip": "192.0.2.9", "arrival": "smtp"}
-    return [event(at, "mx1", f"P{n:05X}", "arrive", service="smtpd", pid=pid, **client),
-            event(at + gap, "mx1", None, "lost", service="smtpd", pid=pid, stage="DATA")]  # fmt: skip
+    return [
+        event(at, "mx1", f"P{n:05X}", "arrive", service="smtpd", pid=pid, **client),
+        event(at + gap, "mx1", None, "lost", service="smtpd", pid=pid, stage="DATA"),
+    ]
 
 
 def _one_line(at: float, n: int, rnd: random.Random) -> list[Row]:
     """A program that tells all about a mail in one line, and logs no end."""
     one, wait = f"1a2b{n:02x}", rnd.choice([2, 900, 3000])
-    return [event(at, "out1", one, "arrive", instance="exim", client_name="smtp1.our.test", client_ip="10.0.0.2", arrival="smtp",
-                  sender=f"e{n}@far.test", size=500, nrcpt=2, message_id=f"m{n}@far.test"),
-            tried(at + 1, "out1", one, "b@far.test"), tried(at + 2, "out1", one, "c@far.test", "deferred"),
-            tried(at + 2 + wait, "out1", one, "c@far.test")]  # fmt: skip
+    return [
+        event(
+            at,
+            "out1",
+            one,
+            "arrive",
+            instance="exim",
+            client_name="smtp1.our.test",
+            client_ip="10.0.0.2",
+            arrival="smtp",
+            sender=f"e{n}@far.test",
+            size=500,
+            nrcpt=2,
+            message_id=f"m{n}@far.test",
+        ),
+        tried(at + 1, "out1", one, "b@far.test"),
+        tried(at + 2, "out1", one, "c@far.test", "deferred"),
+        tried(at + 2 + wait, "out1", one, "c@far.test"),
+    ]
 
 
 def _cut_off(at: float, n: int, rnd: random.Random) -> list[Row]:
@@ -279,9 +401,12 @@ def _split(at: float, n: int, rnd: random.Random) -> list[Row]:
         event(at + 2.9, "mx1", one, "filter", instance="amavis", next_queue_id=f"QA{n:04X}/QB{n:04X}"),
     ]
     for k, child in enumerate((f"QA{n:04X}", f"QB{n:04X}")):
-        rows += [tried(at + 2.95, "mx1", one, f"b{k}@our.test", relay_name="127.0.0.1", relay_ip="127.0.0.1"),
-                 *came(at + 2, "mx1", child, None, client_name="localhost", client_ip="127.0.0.1"),
-                 tried(at + 3 + wait, "mx1", child, f"b{k}@our.test"), left(at + 4 + wait, "mx1", child)]  # fmt: skip
+        rows += [
+            tried(at + 2.95, "mx1", one, f"b{k}@our.test", relay_name="127.0.0.1", relay_ip="127.0.0.1"),
+            *came(at + 2, "mx1", child, None, client_name="localhost", client_ip="127.0.0.1"),
+            tried(at + 3 + wait, "mx1", child, f"b{k}@our.test"),
+            left(at + 4 + wait, "mx1", child),
+        ]
     return rows
 
 
@@ -291,8 +416,11 @@ def _reused(at: float, n: int, rnd: random.Random) -> list[Row]:
     rows = []
     for k in range(2):
         begin = at + k * gap
-        rows += [*came(begin, "mx1", one, f"m{n}.{k}@far.test", f"r{k}@far.test"), tried(begin + 1, "mx1", one, f"b{k}@our.test"),
-                 left(begin + 1.5, "mx1", one)]  # fmt: skip
+        rows += [
+            *came(begin, "mx1", one, f"m{n}.{k}@far.test", f"r{k}@far.test"),
+            tried(begin + 1, "mx1", one, f"b{k}@our.test"),
+            left(begin + 1.5, "mx1", one),
+        ]
     return rows
 
 
@@ -301,18 +429,25 @@ def _stored(at: float, n: int, rnd: random.Random) -> list[Row]:
     one, session, three, wait = f"S{n:05X}", f"sess{n:04d}", f"T{n:05X}", rnd.choice([1, 400])
     mid, user = f"m{n}@far.test", "b@our.test"
     store = {"message_id": mid, "user": user, "service": "lmtp"}
-    return [*came(at, "mx1", one, mid),
-            event(at + wait, "store1", session, "store", action="stored", folder="INBOX", **store),
-            event(at + wait + 0.1, "store1", session, "store", action="redirected", recipient="c@far.test", **store),
-            handed(at + wait + 0.5, "mx1", one, user, "store1", session), left(at + wait + 1, "mx1", one),
-            *came(at + wait + 0.2, "mx1", three, mid, **from_host("store1")), tried(at + 2 * wait + 3, "mx1", three, "c@far.test"),
-            left(at + 2 * wait + 4, "mx1", three)]  # fmt: skip
+    return [
+        *came(at, "mx1", one, mid),
+        event(at + wait, "store1", session, "store", action="stored", folder="INBOX", **store),
+        event(at + wait + 0.1, "store1", session, "store", action="redirected", recipient="c@far.test", **store),
+        handed(at + wait + 0.5, "mx1", one, user, "store1", session),
+        left(at + wait + 1, "mx1", one),
+        *came(at + wait + 0.2, "mx1", three, mid, **from_host("store1")),
+        tried(at + 2 * wait + 3, "mx1", three, "c@far.test"),
+        left(at + 2 * wait + 4, "mx1", three),
+    ]
 
 
 def _missing(at: float, n: int, rnd: random.Random) -> list[Row]:
     one = f"U{n:05X}"
-    return [*came(at, "smtp1", one, f"m{n}@far.test"), handed(at + 1, "smtp1", one, "b@far.test", "out1", f"V{n:05X}"),
-            left(at + 1.5, "smtp1", one)]  # fmt: skip
+    return [
+        *came(at, "smtp1", one, f"m{n}@far.test"),
+        handed(at + 1, "smtp1", one, "b@far.test", "out1", f"V{n:05X}"),
+        left(at + 1.5, "smtp1", one),
+    ]
 
 
 def _queued(at: float, n: int, rnd: random.Random) -> list[Row]:
@@ -325,11 +460,24 @@ def _queued(at: float, n: int, rnd: random.Random) -> list[Row]:
 def _forwarded(at: float, n: int, rnd: random.Random) -> list[Row]:
     one, two, wait = f"X{n:05X}", f"Y{n:05X}", rnd.choice([1, 500])
     there = came(at + wait, "mx1", two, f"m{n}@far.test")[1:]
-    return [*came(at, "mx1", one, f"m{n}@far.test"), *there,
-            tried(at + wait + 0.3, "mx1", one, "list@our.test", relay_name="local", relay_ip=None, service="local", next_queue_id=two,
-                  reply=f"forwarded as {two}"),
-            left(at + wait + 0.4, "mx1", one), tried(at + 2 * wait + 2, "mx1", two, "c@far.test", original_recipient="list@our.test"),
-            left(at + 2 * wait + 3, "mx1", two)]  # fmt: skip
+    return [
+        *came(at, "mx1", one, f"m{n}@far.test"),
+        *there,
+        tried(
+            at + wait + 0.3,
+            "mx1",
+            one,
+            "list@our.test",
+            relay_name="local",
+            relay_ip=None,
+            service="local",
+            next_queue_id=two,
+            reply=f"forwarded as {two}",
+        ),
+        left(at + wait + 0.4, "mx1", one),
+        tried(at + 2 * wait + 2, "mx1", two, "c@far.test", original_recipient="list@our.test"),
+        left(at + 2 * wait + 3, "mx1", two),
+    ]
 
 
 def instants(rows: pl.DataFrame, count: int, seed: int) -> Iterator[int]:

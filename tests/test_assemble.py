@@ -91,16 +91,28 @@ def test_cut_ahead_holds_only_what_goes_on() -> None:
 
 ONE = "ABCDE1"
 HOPS: dict[str, tuple[list[Row], int]] = {
-    "a short ID comes back with a client": ([*came(0, "mx1", ONE, "1@x"), left(2, "mx1", ONE), *came(3, "mx1", ONE, "2@x")], 2),
+    "a short ID comes back with a client": (
+        [*came(0, "mx1", ONE, "1@x"), left(2, "mx1", ONE), *came(3, "mx1", ONE, "2@x")],
+        2,
+    ),
     "... without the end of the first": ([*came(0, "mx1", ONE, "1@x"), *came(300, "mx1", ONE, "2@x")], 2),
-    "... with a Message-ID only": ([*came(0, "mx1", ONE, "1@x")[1:], left(2, "mx1", ONE), *came(3, "mx1", ONE, "2@x")[1:]], 2),
-    "a late line belongs to the hop": ([*came(0, "mx1", ONE, "1@x"), left(2, "mx1", ONE), tried(3, "mx1", ONE, "b@x")], 1),
-    "an hour later it does not": ([*came(0, "mx1", ONE, "1@x"), left(2, "mx1", ONE), tried(4000, "mx1", ONE, "b@x")], 2),
+    "... with a Message-ID only": (
+        [*came(0, "mx1", ONE, "1@x")[1:], left(2, "mx1", ONE), *came(3, "mx1", ONE, "2@x")[1:]],
+        2,
+    ),
+    "a late line belongs to the hop": (
+        [*came(0, "mx1", ONE, "1@x"), left(2, "mx1", ONE), tried(3, "mx1", ONE, "b@x")],
+        1,
+    ),
+    "an hour later it does not": (
+        [*came(0, "mx1", ONE, "1@x"), left(2, "mx1", ONE), tried(4000, "mx1", ONE, "b@x")],
+        2,
+    ),
     "two hosts, one ID": ([*came(0, "mx1", ONE, "1@x"), *came(0, "smtp1", ONE, "2@x")], 2),
     "a mailbox session is none": ([event(0, "store1", "sess1", "mailbox", user="b@our.test")], 0),
     "a store that failed made none": ([event(0, "store1", "sess1", "store", action="failed", user="b@our.test")], 0),
     "nothing": ([], 0),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", HOPS)
@@ -114,19 +126,45 @@ def test_hops(name: str) -> None:
 FATES: dict[str, tuple[list[Row], dict[str, object]]] = {
     "sent": ([tried(1, "mx1", ONE, "b@x")], {"status": "sent", "attempts": 1, "cause": None}),
     "sent after two tries": (
-        [tried(1, "mx1", ONE, "b@x", "deferred"), tried(61, "mx1", ONE, "b@x", "deferred"), tried(121, "mx1", ONE, "b@x")],
-        {"status": "sent", "attempts": 3, "waiting_us": 118_000_000, "connect_us": 900_000, "transmit_us": 2_100_000, "last_deferred": us(61)}),
-    "the first success decides": ([tried(1, "mx1", ONE, "b@x"), tried(5, "mx1", ONE, "b@x", "bounced")], {"status": "sent", "at": us(1), "copies": 1}),
+        [
+            tried(1, "mx1", ONE, "b@x", "deferred"),
+            tried(61, "mx1", ONE, "b@x", "deferred"),
+            tried(121, "mx1", ONE, "b@x"),
+        ],
+        {
+            "status": "sent",
+            "attempts": 3,
+            "waiting_us": 118_000_000,
+            "connect_us": 900_000,
+            "transmit_us": 2_100_000,
+            "last_deferred": us(61),
+        },
+    ),
+    "the first success decides": (
+        [tried(1, "mx1", ONE, "b@x"), tried(5, "mx1", ONE, "b@x", "bounced")],
+        {"status": "sent", "at": us(1), "copies": 1},
+    ),
     "repeated lines": ([tried(1, "mx1", ONE, "b@x", "deferred", repeat=3)], {"status": "deferred", "attempts": 3}),
     "a word in capitals": ([tried(1, "mx1", ONE, "b@x", "SOFTBOUNCE")], {"status": "deferred"}),
-    "expired": ([tried(1, "mx1", ONE, "b@x", "deferred"), event(9, "mx1", ONE, "expire")], {"status": "expired", "at": us(9)}),
-    "deleted": ([tried(1, "mx1", ONE, "b@x", "deferred"), event(9, "mx1", ONE, "delete")], {"status": "deleted", "at": us(9)}),
-    "held, then sent": ([event(1, "mx1", ONE, "hold"), event(51, "mx1", ONE, "release"), tried(60, "mx1", ONE, "b@x")],
-                        {"status": "sent", "held_us": 50_000_000}),
+    "expired": (
+        [tried(1, "mx1", ONE, "b@x", "deferred"), event(9, "mx1", ONE, "expire")],
+        {"status": "expired", "at": us(9)},
+    ),
+    "deleted": (
+        [tried(1, "mx1", ONE, "b@x", "deferred"), event(9, "mx1", ONE, "delete")],
+        {"status": "deleted", "at": us(9)},
+    ),
+    "held, then sent": (
+        [event(1, "mx1", ONE, "hold"), event(51, "mx1", ONE, "release"), tried(60, "mx1", ONE, "b@x")],
+        {"status": "sent", "held_us": 50_000_000},
+    ),
     "a status nobody logged": ([tried(1, "mx1", ONE, "b@x", None)], {"status": None}),  # type: ignore[arg-type]
-    "refused in the session": ([turned(1, "mx1", "a@far.test", "b@x", 550, queue_id=ONE)], {"status": "rejected", "after_data": False}),
+    "refused in the session": (
+        [turned(1, "mx1", "a@far.test", "b@x", 550, queue_id=ONE)],
+        {"status": "rejected", "after_data": False},
+    ),
     "turned away": ([turned(1, "mx1", "a@far.test", "b@x", 450, queue_id=ONE)], {"status": "turned_away"}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", FATES)

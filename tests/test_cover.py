@@ -23,7 +23,8 @@ def part(host: str | None, hour: int | None, lines: int, first: int, last: int) 
                 "lines": lines,
                 "events": lines,
                 "first_at": T0 + first,
-                "last_at": T0 + last, "read_at": T0 + last,
+                "last_at": T0 + last,
+                "read_at": T0 + last,
             }
         ],
         schema=COVERAGE_PARTIAL,

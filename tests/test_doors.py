@@ -50,7 +50,7 @@ CASES: dict[str, tuple[list[Row], list[float], list[float], int]] = {
     "the domain in capitals": ([soft(0, recipient="b@OUR.test")], [300], [0], 0),
     "without a sender": ([soft(0, sender=None)], [], [], 1),
     "without an address": ([soft(0, client_ip=None, client_name=None)], [], [], 1),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -6,10 +6,10 @@ import polars as pl
 import pytest
 
 from hoptrace.schemas.catalog import DAY_TABLES
+from hoptrace.schemas.fleet import Fleet
 from hoptrace.tests.made import FLEET, READ, Row, came, event, frame, keyed, left, night_of, tried, turned, us
 from hoptrace.tests.plain import publish, run_nights, run_plain
 from hoptrace.transforms.assemble import assemble_hops
-from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms.assemble_hops import offer_matches
 from hoptrace.transforms.doors import match_series, name_client, write_refusals
 from hoptrace.transforms.links import CANDIDATES
@@ -23,14 +23,27 @@ LOGS: dict[str, tuple[list[Row], dict[str, int]]] = {
     "sessions only": ([event(0, "mx1", None, "connect", pid=1), event(9, "mx1", None, "disconnect", pid=1)], {}),
     "doors only": ([turned(0, "mx1", "a@far.test", "b@our.test", 550)], {"deliveries": 1}),
     "one soft try": ([turned(0, "mx1", "a@far.test", "b@our.test")], {"open": 1}),
-    "a store only": ([event(0, "store1", "sess1", "store", action="stored", folder="INBOX", user="b@our.test", message_id="m@far.test")],
-                     {"deliveries": 1, "hops": 1, "hop_recipients": 1}),
+    "a store only": (
+        [
+            event(
+                0,
+                "store1",
+                "sess1",
+                "store",
+                action="stored",
+                folder="INBOX",
+                user="b@our.test",
+                message_id="m@far.test",
+            )
+        ],
+        {"deliveries": 1, "hops": 1, "hop_recipients": 1},
+    ),
     "a mailbox only": ([event(0, "store1", "sess2", "mailbox", user="b@our.test", action="session")], {}),
     "no recipients": (came(0, "out1", "ABCDE1", "m@far.test"), {"open": 1}),
     "an end only": ([left(0, "out1", "ABCDE1")], {"hops": 1}),
     "a notice only": ([event(0, "out1", "ABCDE1", "notice", action="bounce_notice", next_queue_id="ABCDE2")], {}),
     "one mail": (MAIL, {"deliveries": 1, "hops": 1, "hop_recipients": 1}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", LOGS)
@@ -65,9 +78,11 @@ def placed_of(rows: list[Row]) -> dict[str, pl.DataFrame]:
 
     series = match_series(tries, pl.DataFrame(schema=ACCEPTED), night.ends_at)
     frames = {
-        "hops": place_hops(stays.hops, forest), "recipients": stays.recipients, "notices": stays.notices,
+        "hops": place_hops(stays.hops, forest),
+        "recipients": stays.recipients,
+        "notices": stays.notices,
         "refusals": write_refusals(series.never, night.ends_at),
-    }  # fmt: skip
+    }
     return {name: rows for name, rows in frames.items() if rows.height}
 
 

@@ -29,9 +29,18 @@ def column(kind: str, **columns: object) -> pl.DataFrame:
     """MANY events of a kind, one each 100 ms; a column is an expression or one value."""
     numbered = pl.DataFrame({"n": range(MANY)}, schema={"n": pl.Int64})
     values = {name: value if isinstance(value, pl.Expr) else pl.lit(value) for name, value in columns.items()}
-    return EVENTS.conform(numbered.select(
-        **{"stamp": T0 + pl.col("n") * 100_000, "place": "n", "kind": pl.lit(kind), "instance": pl.lit("postfix"), "repeat": pl.lit(1), **values}
-    ))  # fmt: skip
+    return EVENTS.conform(
+        numbered.select(
+            **{
+                "stamp": T0 + pl.col("n") * 100_000,
+                "place": "n",
+                "kind": pl.lit(kind),
+                "instance": pl.lit("postfix"),
+                "repeat": pl.lit(1),
+                **values,
+            }
+        )
+    )
 
 
 def named(prefix: str) -> pl.Expr:
@@ -48,13 +57,30 @@ def test_one_queue_id_with_many_recipients() -> None:
         column("arrive", host="smtp1", queue_id="ABCDE1", arrival="smtp", client_ip="192.0.2.1").head(1),
         column("message", host="smtp1", queue_id="ABCDE1", message_id="m@far.test").head(1),
         column("queue", host="smtp1", queue_id="ABCDE1", sender="a@far.test", nrcpt=MANY).head(1),
-        column("attempt", host="smtp1", queue_id="ABCDE1", recipient=named("b") + "@far.test", status="sent", reply="250 ok: queued as ABCDE2",
-               next_queue_id="ABCDE2", relay_name="out1.our.test", relay_ip="10.0.0.3"),
+        column(
+            "attempt",
+            host="smtp1",
+            queue_id="ABCDE1",
+            recipient=named("b") + "@far.test",
+            status="sent",
+            reply="250 ok: queued as ABCDE2",
+            next_queue_id="ABCDE2",
+            relay_name="out1.our.test",
+            relay_ip="10.0.0.3",
+        ),
         column("arrive", host="out1", queue_id="ABCDE2", arrival="smtp", **from_host("smtp1")).head(1),
         column("message", host="out1", queue_id="ABCDE2", message_id="m@far.test").head(1),
         column("queue", host="out1", queue_id="ABCDE2", sender="a@far.test", nrcpt=MANY).head(1),
-        column("attempt", host="out1", queue_id="ABCDE2", recipient=named("b") + "@far.test", status="sent", reply="250 ok", relay_name="far.test"),
-    )  # fmt: skip
+        column(
+            "attempt",
+            host="out1",
+            queue_id="ABCDE2",
+            recipient=named("b") + "@far.test",
+            status="sent",
+            reply="250 ok",
+            relay_name="far.test",
+        ),
+    )
     rows = told.tables["deliveries"]
     assert rows.height == MANY
     assert rows["path"].unique().to_list() == [["smtp1", "out1"]]
@@ -65,12 +91,28 @@ def test_one_message_id_on_many_mails() -> None:
     told = run(
         column("arrive", host="smtp1", queue_id=named("A"), arrival="smtp", client_ip="192.0.2.1"),
         column("message", host="smtp1", queue_id=named("A"), message_id="same@far.test"),
-        column("attempt", host="smtp1", queue_id=named("A"), recipient="b@far.test", status="sent", reply="250 ok", relay_name="out1.our.test",
-               relay_ip="10.0.0.3"),
+        column(
+            "attempt",
+            host="smtp1",
+            queue_id=named("A"),
+            recipient="b@far.test",
+            status="sent",
+            reply="250 ok",
+            relay_name="out1.our.test",
+            relay_ip="10.0.0.3",
+        ),
         column("arrive", host="out1", queue_id=named("B"), arrival="smtp", **from_host("smtp1")),
         column("message", host="out1", queue_id=named("B"), message_id="same@far.test"),
-        column("attempt", host="out1", queue_id=named("B"), recipient="b@far.test", status="sent", reply="250 ok", relay_name="far.test"),
-    )  # fmt: skip
+        column(
+            "attempt",
+            host="out1",
+            queue_id=named("B"),
+            recipient="b@far.test",
+            status="sent",
+            reply="250 ok",
+            relay_name="far.test",
+        ),
+    )
     assert sum(told.tables[name].height for name in ("deliveries", "open")) >= MANY
 
 
@@ -78,15 +120,43 @@ def test_one_next_queue_id_on_many_mails() -> None:
     """A server that answers 'queued as 0' to everything, which is the queue ID of many of our mails too."""
     told = run(
         column("arrive", host="smtp1", queue_id=named("A"), arrival="smtp", client_ip="192.0.2.1"),
-        column("attempt", host="smtp1", queue_id=named("A"), recipient="b@far.test", status="sent", reply="250 ok: queued as 0", next_queue_id="0",
-               relay_name="far.test", relay_ip="192.0.2.7"),
+        column(
+            "attempt",
+            host="smtp1",
+            queue_id=named("A"),
+            recipient="b@far.test",
+            status="sent",
+            reply="250 ok: queued as 0",
+            next_queue_id="0",
+            relay_name="far.test",
+            relay_ip="192.0.2.7",
+        ),
         column("arrive", host="out1", queue_id="0", arrival="smtp", client_ip="192.0.2.1"),
-        column("attempt", host="out1", queue_id="0", recipient="c@far.test", status="sent", reply="250 ok", relay_name="far.test"),
-    )  # fmt: skip
+        column(
+            "attempt",
+            host="out1",
+            queue_id="0",
+            recipient="c@far.test",
+            status="sent",
+            reply="250 ok",
+            relay_name="far.test",
+        ),
+    )
     assert told.tables["deliveries"].height >= MANY
 
 
 def test_one_pair_of_correspondents_at_the_door() -> None:
-    told = run(column("door", host="mx1", sender="a@far.test", recipient="b@our.test", client_ip="192.0.2.1", client_name="unknown", code=450,
-                      dsn="4.7.1", reply="450 4.7.1 later"))  # fmt: skip
+    told = run(
+        column(
+            "door",
+            host="mx1",
+            sender="a@far.test",
+            recipient="b@our.test",
+            client_ip="192.0.2.1",
+            client_name="unknown",
+            code=450,
+            dsn="4.7.1",
+            reply="450 4.7.1 later",
+        )
+    )
     assert told.tables["open"]["attempts"].to_list() == [MANY]

@@ -31,8 +31,9 @@ def test_hosts(name: str | None, address: str | None, fleet: Fleet, host: str | 
 def test_rows_keep_their_order_and_number() -> None:
     rows = pl.DataFrame(
         [("a", "smtp1.our.test", "10.0.0.2"), ("b", None, None), ("c", "localhost", "127.0.0.1"), ("d", None, None)],
-        schema={"own": pl.String, "name": pl.String, "ip": pl.String}, orient="row",
-    )  # fmt: skip
+        schema={"own": pl.String, "name": pl.String, "ip": pl.String},
+        orient="row",
+    )
     named = name_hosts(rows, "name", "ip", "own", "found", FLEET, HOSTS)
     assert named.select("own", "found", "loopback").rows() == [
         ("a", "smtp1", False),

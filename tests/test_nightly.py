@@ -44,10 +44,17 @@ COMPARED = (
 
 def options_of(store: Path, **more: object) -> NightlyOptions:
     folder = sample_folder()
-    return NightlyOptions(**{
-        "logs": (str(folder / "logs" / "*" / "*"),), "store": str(store), "day": DAY1, "until": DAY2,
-        "fleet": str(folder / "fleet.toml"), "cold_start": True, **more,
-    })  # type: ignore[arg-type]  # fmt: skip
+    return NightlyOptions(
+        **{
+            "logs": (str(folder / "logs" / "*" / "*"),),
+            "store": str(store),
+            "day": DAY1,
+            "until": DAY2,
+            "fleet": str(folder / "fleet.toml"),
+            "cold_start": True,
+            **more,
+        }
+    )  # type: ignore[arg-type]
 
 
 def read_tables(store: Path) -> dict[str, pl.DataFrame]:
@@ -131,10 +138,10 @@ HEADER = "2026-01-01T12:00:0{}.000000+01:00 mx01 "
 LINES = {
     "quiet": "postfix/smtpd[1]: disconnect from unknown[192.0.2.1] ehlo=1 quit=1 commands=2",
     "door": "postfix/smtpd[1]: NOQUEUE: reject: RCPT from unknown[192.0.2.1]: 550 5.1.1 <no@our.test>: Recipient address rejected: "
-            "User unknown; from=<a@far.test> to=<no@our.test> proto=ESMTP helo=<x>",
+    "User unknown; from=<a@far.test> to=<no@our.test> proto=ESMTP helo=<x>",
     "store": "dovecot: lmtp(b@our.test)<5><abcDEF123+/456>: sieve: msgid=<m@far.test>: stored mail into mailbox 'INBOX'",
     "strange": "postfix/smtpd[1]: what nobody ever heard of",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", LINES)
@@ -151,9 +158,21 @@ def test_a_night_of_one_kind_of_line(kind: str, tmp_path: Path) -> None:
 
 
 COUNTS = {
-    "lines read": 9, "lines": 9, "events": 4, "quiet": 3, "unparsed": 1, "outside": 1, "events with a queue ID": 4, "events assembled": 4,
-    "hops assembled": 2, "hops placed": 2, "hops traced": 2, "recipients assembled": 3, "recipients placed": 3, "recipients traced": 3,
-}  # fmt: skip
+    "lines read": 9,
+    "lines": 9,
+    "events": 4,
+    "quiet": 3,
+    "unparsed": 1,
+    "outside": 1,
+    "events with a queue ID": 4,
+    "events assembled": 4,
+    "hops assembled": 2,
+    "hops placed": 2,
+    "hops traced": 2,
+    "recipients assembled": 3,
+    "recipients placed": 3,
+    "recipients traced": 3,
+}
 
 
 def test_counts_that_agree() -> None:

@@ -112,11 +112,16 @@ def test_a_client_lost_after_the_cut(cut: float) -> None:
 
 GREY: Row = {"sender": "g@far.test", "recipient": "b@our.test", "pid": 77}
 GREYLISTED = [
-    turned(0, "mx1", **GREY), turned(300, "mx1", **GREY),
-    *came(600, "mx1", "ABCDE3", "m1@far.test", GREY["sender"]), tried(700, "mx1", "ABCDE3", GREY["recipient"]), left(701, "mx1", "ABCDE3"),
+    turned(0, "mx1", **GREY),
+    turned(300, "mx1", **GREY),
+    *came(600, "mx1", "ABCDE3", "m1@far.test", GREY["sender"]),
+    tried(700, "mx1", "ABCDE3", GREY["recipient"]),
+    left(701, "mx1", "ABCDE3"),
     turned(1000, "mx1", **GREY),
-    *came(5000, "mx1", "ABCDE4", "m2@far.test", GREY["sender"]), tried(9000, "mx1", "ABCDE4", GREY["recipient"]), left(9001, "mx1", "ABCDE4"),
-]  # fmt: skip
+    *came(5000, "mx1", "ABCDE4", "m2@far.test", GREY["sender"]),
+    tried(9000, "mx1", "ABCDE4", GREY["recipient"]),
+    left(9001, "mx1", "ABCDE4"),
+]
 
 
 @pytest.mark.parametrize("cuts", [[100], [550], [650], [800], [3000], [5500], [100, 350, 650, 900, 2000, 6000]])
@@ -138,8 +143,12 @@ def test_a_hop_is_not_published_before_its_last_line() -> None:
 
 
 def test_what_waits_for_days_is_told_once() -> None:
-    rows = [*came(0, "out1", "ABCDE6", "m@far.test"), *(tried(3600 * hour, "out1", "ABCDE6", "b@far.test", "deferred") for hour in range(1, 70)),
-            tried(3600 * 70, "out1", "ABCDE6", "b@far.test"), left(3600 * 70 + 1, "out1", "ABCDE6")]  # fmt: skip
+    rows = [
+        *came(0, "out1", "ABCDE6", "m@far.test"),
+        *(tried(3600 * hour, "out1", "ABCDE6", "b@far.test", "deferred") for hour in range(1, 70)),
+        tried(3600 * 70, "out1", "ABCDE6", "b@far.test"),
+        left(3600 * 70 + 1, "out1", "ABCDE6"),
+    ]
     bounds = [us(-1) + day * DAY for day in range(4)]
     nights = run_nights(frame(rows), FLEET, bounds, READ)
     assert [night.tables["deliveries"].height for night in nights] == [0, 0, 1]

@@ -15,10 +15,16 @@ PARENTS = st.dictionaries(HOP, HOP, max_size=40)
 """Child to parent; a hop may be its own parent, which is the smallest circle."""
 
 LINKS = st.lists(
-    st.tuples(HOP, HOP, st.sampled_from(["relay", "filter", "forward", "requeue", "bounce_notice", "delay_notice"]),
-              st.sampled_from(sorted(EVIDENCE_RANK)), st.sampled_from(["certain", "likely"]), st.integers(-100, 100)),
+    st.tuples(
+        HOP,
+        HOP,
+        st.sampled_from(["relay", "filter", "forward", "requeue", "bounce_notice", "delay_notice"]),
+        st.sampled_from(sorted(EVIDENCE_RANK)),
+        st.sampled_from(["certain", "likely"]),
+        st.integers(-100, 100),
+    ),
     max_size=60,
-)  # fmt: skip
+)
 
 
 def link(
@@ -99,12 +105,15 @@ def test_big_keys() -> None:
     assert find_roots(keys([top, top - 1]), keys([top - 1, 5])).sort("hop")["root"].to_list() == [5, 5, 5]
 
 
-@pytest.mark.parametrize(("better", "worse"), [
-    (link(1, 9, strength="certain", evidence="message_id"), link(1, 2, strength="likely")),
-    (link(1, 9, evidence="queued_as", gap=50), link(1, 2, evidence="orig_queue_id")),
-    (link(1, 9, gap=-3), link(1, 2, gap=4)),
-    (link(1, 2, gap=-3), link(1, 9, gap=3)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        (link(1, 9, strength="certain", evidence="message_id"), link(1, 2, strength="likely")),
+        (link(1, 9, evidence="queued_as", gap=50), link(1, 2, evidence="orig_queue_id")),
+        (link(1, 9, gap=-3), link(1, 2, gap=4)),
+        (link(1, 2, gap=-3), link(1, 9, gap=3)),
+    ],
+)
 def test_the_strongest_then_the_nearest_then_the_smallest(
     better: tuple[object, ...], worse: tuple[object, ...]
 ) -> None:
@@ -122,7 +131,7 @@ def test_any_order_grows_the_same_forest(links: list[tuple[object, ...]], seed: 
     assert forest.schema == pl.Schema(FOREST)
     assert forest["hop"].is_unique().all()
     parents = dict(forest.filter(pl.col("parent").is_not_null()).select("hop", "parent").iter_rows())
-    assert {hop: root for hop, root in forest.select("hop", "root").iter_rows()} == {
+    assert dict(forest.select("hop", "root").iter_rows()) == {
         hop: walk_up(parents, hop) for hop in forest["hop"]
     }
     component = dict(forest.select("hop", "component").iter_rows())
@@ -137,8 +146,11 @@ def test_any_order_grows_the_same_forest(links: list[tuple[object, ...]], seed: 
 def test_a_notice_starts_a_trace_and_stays_in_the_component() -> None:
     forest = grow_forest(candidates([link(2, 1), link(3, 2, "bounce_notice", "notice"), link(4, 3)]))
     assert forest.select("hop", "root", "parent", "about", "about_root").rows() == [
-        (1, 1, None, None, None), (2, 1, 1, None, None), (3, 3, None, 2, 1), (4, 3, 3, None, None),
-    ]  # fmt: skip
+        (1, 1, None, None, None),
+        (2, 1, 1, None, None),
+        (3, 3, None, 2, 1),
+        (4, 3, 3, None, None),
+    ]
     assert forest["component"].n_unique() == 1
 
 

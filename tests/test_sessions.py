@@ -33,7 +33,7 @@ CASES: dict[str, tuple[list[Row], list[tuple[str, str | None, int]]]] = {
     "lost in the mail": ([CONNECT, began(3), lost(9)], [("lost", ONE, us(9))]),
     "lost before any": ([CONNECT, lost(9)], []),
     "nothing": ([], []),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)

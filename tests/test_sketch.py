@@ -18,10 +18,16 @@ DELAYS = st.lists(st.integers(1001, 10**13), min_size=1, max_size=200)
 
 
 def rows_of(delays: list[int | None]) -> pl.DataFrame:
-    return pl.DataFrame({"us": delays, "message": [f"m{k // 2}" for k in range(len(delays))]}, schema={"us": pl.Int64, "message": pl.String}).with_columns(
-        hour=pl.lit(0, pl.Int64), population=pl.lit("mail"), outcome=pl.lit("delivered"), delay_class=pl.lit(None, pl.String),
+    return pl.DataFrame(
+        {"us": delays, "message": [f"m{k // 2}" for k in range(len(delays))]},
+        schema={"us": pl.Int64, "message": pl.String},
+    ).with_columns(
+        hour=pl.lit(0, pl.Int64),
+        population=pl.lit("mail"),
+        outcome=pl.lit("delivered"),
+        delay_class=pl.lit(None, pl.String),
         n_recipients=pl.lit(1, pl.Int64),
-    )  # fmt: skip
+    )
 
 
 def sketch(delays: list[int | None]) -> pl.DataFrame:

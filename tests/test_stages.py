@@ -9,9 +9,21 @@ from hoptrace.transforms.stages import find_worst, settle_remainder, split_stay
 
 MOMENT = st.one_of(st.none(), st.integers(-(10**9), 10**13))
 TIME = st.integers(0, 10**13)
-SCHEMA = {"last": pl.UInt32, "step": pl.Int32, "host": pl.String, "arrived": pl.Int64, "at": pl.Int64, "queued": pl.Int64,
-          "partial": pl.Boolean, "connect_us": pl.Int64, "transmit_us": pl.Int64, "waiting_us": pl.Int64, "held_us": pl.Int64,
-          "next_kind": pl.String, "previous_at": pl.Int64}  # fmt: skip
+SCHEMA = {
+    "last": pl.UInt32,
+    "step": pl.Int32,
+    "host": pl.String,
+    "arrived": pl.Int64,
+    "at": pl.Int64,
+    "queued": pl.Int64,
+    "partial": pl.Boolean,
+    "connect_us": pl.Int64,
+    "transmit_us": pl.Int64,
+    "waiting_us": pl.Int64,
+    "held_us": pl.Int64,
+    "next_kind": pl.String,
+    "previous_at": pl.Int64,
+}
 STAY = st.tuples(
     TIME, MOMENT, MOMENT, st.booleans(), MOMENT, MOMENT, MOMENT, MOMENT, st.sampled_from([None, "relay", "filter"])
 )
@@ -48,11 +60,20 @@ def test_stages_add_up_to_the_delay(walks: list[tuple[list[tuple[object, ...]], 
 def test_where_an_hour_went() -> None:
     minute = 60_000_000
     walk = [([(0, 60 * minute, minute, False, minute, 2 * minute, 50 * minute, 20 * minute, None)], 60 * minute)]
-    (row,) = settle_remainder(split_stay(steps_of(walk)), pl.DataFrame({"last": [0], "delay_us": [60 * minute]}, schema={
-        "last": pl.UInt32, "delay_us": pl.Int64})).iter_rows(named=True)  # fmt: skip
+    (row,) = settle_remainder(
+        split_stay(steps_of(walk)),
+        pl.DataFrame({"last": [0], "delay_us": [60 * minute]}, schema={"last": pl.UInt32, "delay_us": pl.Int64}),
+    ).iter_rows(named=True)
     assert {stage: row[stage] // minute for stage in STAGES} == {
-        "receive": 1, "in_queue": 6, "waiting_retry": 30, "held": 20, "filter": 0, "connect": 1, "transmit": 2, "between_hosts": 0,
-    }  # fmt: skip
+        "receive": 1,
+        "in_queue": 6,
+        "waiting_retry": 30,
+        "held": 20,
+        "filter": 0,
+        "connect": 1,
+        "transmit": 2,
+        "between_hosts": 0,
+    }
 
 
 def test_the_earlier_stay_on_a_tie() -> None:

@@ -313,7 +313,9 @@ def assemble_kinds(kinds: Kinds, fleet: Fleet, hosts: frozenset[str]) -> Stays:
     hops = name_hosts(hops, "client_name", "client_ip", "host", "client_host", fleet, hosts)
     filters = take(numbered, "filter", ["hop_no", "next_queue_id", "stamp"]).filter(C("next_queue_id").is_not_null()).rename(
         {"stamp": "at"}).join(hops.select("hop_no", "hop"), on="hop_no", how="inner").drop("hop_no")
-    notices = take(numbered, "notice", ["hop_no", "next_queue_id", "action", "stamp"]).rename({"stamp": "at"}).join(
+    told = ["hop_no", "next_queue_id", "action", "stamp"]
+    expired = take(numbered, "expire", told).filter(C("next_queue_id").is_not_null())
+    notices = pl.concat([take(numbered, "notice", told), expired]).rename({"stamp": "at"}).join(
         hops.select("hop_no", "hop", "host"), on="hop_no", how="inner"
     ).drop("hop_no")
     return Stays(hops.drop("hop_no", "loopback"), recipients.drop("host"), notices, filters, doors)

@@ -180,21 +180,27 @@ def link_by_message_id(offers: pl.DataFrame, seekers: pl.DataFrame) -> pl.DataFr
 
 
 def offer_by_time(hops: pl.DataFrame, recipients: pl.DataFrame, fleet: Fleet) -> pl.DataFrame:
-    """When programs whose notices name nothing may have made one: host, address (who would be told), parent, notice, due.
+    """When programs whose notices name nothing may have made one: host, address (who would be told), parent, notice, due, and
+    the span since .. until in which it counts.
 
-    A bounce is due when a recipient was given up, a delay notice when a stay reaches its host's delay_warning unfinished.
+    A bounce is due when a recipient was given up. A delay notice is due when a stay reaches its host's delay_warning, and some
+    programs make it as soon as the next try would come later than that.
     """
     silent = hops.filter(C("instance").is_in(NAMELESS_NOTICES) & (C("sender").fill_null("") != ""))
-    who = silent.select("hop", "host", "arrived", address=fold_address("sender"))
-    fates = recipients.join(who, on="hop")
+    fates = recipients.join(silent.select("hop", "host", "arrived", address=fold_address("sender")), on="hop")
+    settings = {host: fleet.delay_warning_of(host) for host in silent["host"].unique()}
+    after = C("host").replace_strict(settings, default=None, return_dtype=pl.Int64)
     failed = fates.filter(C("status").is_in(["bounced", "expired"])).select(
-        "host", "address", parent="hop", notice=pl.lit("bounce_notice"), due="at")
-    settings = {host: fleet.delay_warning_of(host) for host in who["host"].unique()}
-    warned = fates.with_columns(
-        due=C("arrived") + C("host").replace_strict(settings, default=None, return_dtype=pl.Int64)
-    ).filter(C("last_deferred").is_not_null() & ((C("status") == "deferred") | (C("at") >= C("due")))).select(
-        "host", "address", parent="hop", notice=pl.lit("delay_notice"), due="due")
-    return pl.concat([failed, warned]).unique(maintain_order=True)
+        "host", "address", parent="hop", notice=pl.lit("bounce_notice"), due="at", since=C("at") - NOTICE_BY_TIME_US,
+        until=C("at") + NOTICE_BY_TIME_US,
+    )
+    waited = fates.filter(C("last_deferred").is_not_null() & after.is_not_null()).select(
+        "host", "address", parent="hop", notice=pl.lit("delay_notice"), due=C("arrived") + after,
+        since=pl.max_horizontal("first_end", C("arrived") + after // 2),
+        until=pl.min_horizontal(
+            C("arrived") + after * 3 // 2, pl.when(C("status") != "deferred").then(C("at") + NOTICE_BY_TIME_US)),
+    )
+    return pl.concat([failed, waited]).unique(maintain_order=True)
 
 
 def seek_by_time(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
@@ -206,9 +212,9 @@ def seek_by_time(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
 
 
 def link_by_time(offers: pl.DataFrame, seekers: pl.DataFrame) -> pl.DataFrame:
-    """Candidates where a notice to this address was made just when one was due: nearest in time is chosen later; likely."""
+    """Candidates where a notice to this address was made while one was due; the one nearest to its due time is chosen later."""
     pairs = meet(seekers, offers, ["host", "address"], "child_at", "due").filter(
-        (C("child") != C("parent")) & ((C("child_at") - C("due")).abs() <= NOTICE_BY_TIME_US)
+        (C("child") != C("parent")) & C("child_at").is_between("since", "until")
     )
     return pairs.select(
         "child", "parent", kind="notice", evidence=pl.lit("notice_by_time"), strength=pl.lit("likely"),

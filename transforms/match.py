@@ -342,10 +342,9 @@ def _fits(
                 if kind == 7:
                     if stop > i and data[stop - 1] == 41:
                         spans[base + slot, 1] = stop - 1
-                elif kind >= 12:
-                    if (kind == 12 and data[i] == 60) or (kind == 17 and data[i] == 91):
-                        spans[base + slot, 0] = i + 1 if kind == 12 else _inside(data, i, end)
-                        spans[base + slot, 1] = stop - 1
+                elif (kind == 12 and data[i] == 60) or (kind == 17 and data[i] == 91):
+                    spans[base + slot, 0] = i + 1 if kind == 12 else _inside(data, i, end)
+                    spans[base + slot, 1] = stop - 1
         i = stop
         op += 1
 
@@ -360,7 +359,7 @@ def _parts(data: Any, k: int, end: int, allowed: Any, sizes: Any) -> int:
             return -1
         k += 1
         first = k
-        most = min(end, k + np.int64(sizes[part, 1]))
+        most: int = min(end, k + np.int64(sizes[part, 1]))
         while k < most and allowed[data[k]]:
             k += 1
         if k - first < np.int64(sizes[part, 0]):
@@ -369,12 +368,10 @@ def _parts(data: Any, k: int, end: int, allowed: Any, sizes: Any) -> int:
 
 
 @compiled
-def _queue_id(
-    data: Any, i: int, end: int, pool: Any, allowed: Any, sizes: Any, at: int, size: int, never: Any
-) -> int:
+def _queue_id(data: Any, i: int, end: int, pool: Any, allowed: Any, sizes: Any, at: int, size: int, never: Any) -> int:
     """Where the ID that the text begins with ends, the program's sign following; -1 where there is none."""
     k = i
-    most = min(end, i + np.int64(sizes[0, 1]))
+    most: int = min(end, i + np.int64(sizes[0, 1]))
     while k < most and allowed[data[k]]:
         k += 1
     if k - i < np.int64(sizes[0, 0]):

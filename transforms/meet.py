@@ -8,10 +8,10 @@ PAIRS_PER_ROW = 64
 
 
 def meet(left: pl.DataFrame, right: pl.DataFrame, on: list[str], left_at: str, right_at: str) -> pl.DataFrame:
-    """Inner join of `left` and `right` on columns `on`, without null keys; columns of both, those of `right` with `_right`
+    """Inner join of `left` and `right` on columns `on`, without null keys; columns of both, `right`'s with `_right`
     where `left` has them too.
 
-    Where a key is so common that its pairs outnumber its rows by far, each row is paired with the one nearest in time alone
+    Where a key is so common that its pairs outnumber its rows by far, each row meets only the one nearest in time
     (integer columns `left_at`, `right_at`), so that the result never has more than PAIRS_PER_ROW pairs per row.
     """
     sizes = (

@@ -13,7 +13,7 @@ from hoptrace.transforms.roots import FOREST, place_hops
 
 
 def fill_placed(placed: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
-    """`placed` with all of hops, recipients, notices, filters, the same of the night's end (cut_*), firsts and refusals."""
+    """`placed` with hops, recipients, notices, filters, these as of the night's end (cut_*), firsts and refusals."""
     return {**nothing_placed(), **placed}
 
 
@@ -23,7 +23,8 @@ def nothing_placed() -> dict[str, pl.DataFrame]:
     stays = assemble_hops(EVENTS.empty().with_columns(key=pl.lit(0, pl.UInt64)), Fleet(), frozenset())
     series = match_series(name_client(EVENTS.empty()), pl.DataFrame(schema=ACCEPTED), 0)
     frames = {
-        "hops": place_hops(stays.hops, pl.DataFrame(schema=FOREST)), "recipients": stays.recipients, "notices": stays.notices,
+        "hops": place_hops(stays.hops, pl.DataFrame(schema=FOREST)),
+        "recipients": stays.recipients, "notices": stays.notices,
         "filters": stays.filters,
     }  # fmt: skip
     cut = {f"cut_{name}": frame for name, frame in frames.items()}
