@@ -80,7 +80,7 @@ def name_pending(rows: pl.DataFrame, handed: pl.DataFrame, hops: pl.DataFrame) -
     """
     taken = rows.filter(~C("status").is_in(["rejected", "turned_away"]) | C("after_data").fill_null(False))
     named = taken.group_by("hop").agg(named=pl.struct("address", "asked").n_unique())
-    lacking = hops.filter(~C("probe") & ~(C("partial") & C("closed"))).join(named, on="hop", how="left").with_columns(C("named").fill_null(0)).filter(
+    lacking = hops.filter(~C("probe") & ~(C("partial") & C("closed")) & (C("nrcpt").fill_null(1) > 0)).join(named, on="hop", how="left").with_columns(C("named").fill_null(0)).filter(
         (C("named") == 0) | (~C("closed") & (C("nrcpt").fill_null(0) > C("named")))
     )
     there = rows.select("hop", "asked").unique()
