@@ -44,13 +44,21 @@ def trace_night(p: beam.Pipeline, ranges: Sequence[Range], state: pl.DataFrame, 
     logs = p | "ranges" >> beam.Create(list(ranges), reshuffle=False) | ParseLogs(plan)
     coverage = logs.coverage | "all coverage" >> beam.CombineGlobally(add_encoded)
     later = state.filter(C("stamp") >= plan.night.ends_at)
-    passed = p | "later" >> beam.Create([encode_frame(later)] if later.height else [], reshuffle=False).with_output_types(bytes)
-    carried = p | "open hops" >> beam.Create(list(key_events(owned, plan.shards)), reshuffle=False).with_output_types(Keyed)
-    doors = p | "open doors" >> beam.Create(list(key_doors(waiting, plan.shards)), reshuffle=False).with_output_types(Keyed)
+    passed = p | "later" >> beam.Create(
+        [encode_frame(later)] if later.height else [], reshuffle=False
+    ).with_output_types(bytes)
+    carried = p | "open hops" >> beam.Create(list(key_events(owned, plan.shards)), reshuffle=False).with_output_types(
+        Keyed
+    )
+    doors = p | "open doors" >> beam.Create(list(key_doors(waiting, plan.shards)), reshuffle=False).with_output_types(
+        Keyed
+    )
 
     sessions = logs.sessions | FoldSessions(plan)
     hops = (logs.keyed, sessions.keyed, carried) | "events" >> beam.Flatten() | AssembleHops(plan, coverage)
-    tried = sessions.doors | "doors" >> beam.FlatMap(key_foreign_doors, plan, beam.pvalue.AsSingleton(coverage)).with_output_types(Keyed)
+    tried = sessions.doors | "doors" >> beam.FlatMap(
+        key_foreign_doors, plan, beam.pvalue.AsSingleton(coverage)
+    ).with_output_types(Keyed)
     found = (hops.matches, tried, doors) | "matches" >> beam.Flatten() | MatchHops(plan)
     forest = found.candidates | GrowForest(plan)
     placed = (hops.stays, forest, found.keyed) | "stays" >> beam.Flatten() | PlaceStays(plan)
@@ -63,7 +71,9 @@ def trace_night(p: beam.Pipeline, ranges: Sequence[Range], state: pl.DataFrame, 
         logs.files | beam.Map(as_report).with_output_types(Keyed),
         logs.coverage | "coverage" >> beam.Map(under, "coverage").with_output_types(Keyed),
         logs.unparsed | "unparsed" >> beam.Map(under, "unparsed").with_output_types(Keyed),
-        (found.waiting, sessions.waiting, passed) | "all waiting" >> beam.Flatten() | "waiting" >> beam.Map(under, "waiting").with_output_types(Keyed),
+        (found.waiting, sessions.waiting, passed)
+        | "all waiting" >> beam.Flatten()
+        | "waiting" >> beam.Map(under, "waiting").with_output_types(Keyed),
     )
     _ = told | "night" >> beam.Flatten() | PublishNight(plan, target)
 
@@ -79,7 +89,7 @@ def count_state(owned: pl.DataFrame) -> Any:
 
 
 def run_nightly(
-    options: NightlyOptions, beam_args: Sequence[str], progress: Callable[[str], None] = lambda said: None
+    options: NightlyOptions, beam_args: Sequence[str], progress: Callable[[str], object] = len
 ) -> list[NightRow]:
     """Run every day of `options` and publish it; returns their rows of `nights`.
 
@@ -97,8 +107,13 @@ def run_nightly(
 
 
 def run_night(
-    options: NightlyOptions, beam_args: Sequence[str], fleet: Fleet, store: Store, day: date, cold: bool,
-    progress: Callable[[str], None],
+    options: NightlyOptions,
+    beam_args: Sequence[str],
+    fleet: Fleet,
+    store: Store,
+    day: date,
+    cold: bool,
+    progress: Callable[[str], object],
 ) -> NightRow:
     """Run one day."""
     base = store.versions()
@@ -112,7 +127,9 @@ def run_night(
     shards = options.shards or max(1, min(256, round(total / SHARD_BYTES)))
     plan = Plan(fleet, night, shards, CHUNK_BYTES)
     folders = {r.path: r.folder_host for r in ranges}
-    progress(f"{day}: reading {len(ranges)} files or parts of files, {total / 1e6:.0f} MB" + (", cold start" if cold else ""))
+    progress(
+        f"{day}: reading {len(ranges)} files or parts of files, {total / 1e6:.0f} MB" + (", cold start" if cold else "")
+    )
     with beam.Pipeline(options=PipelineOptions([*defaults(beam_args), *beam_args])) as pipeline:
         trace_night(pipeline, ranges, state, plan, Target(options.store, str(day), base, state_of, folders))
     (row,) = [night for night in store.days() if night["day"] == str(day)]
@@ -128,9 +145,7 @@ def defaults(beam_args: Sequence[str]) -> list[str]:
 def bounds_of(day: date, options: NightlyOptions, fleet: Fleet) -> tuple[int, int]:
     """First instant of the day and of the next, in the fleet's zone, as UTC microseconds."""
     zone = ZoneInfo(fleet.timezone)
-    first, last = (
-        datetime.combine(d, options.day_start, zone).timestamp() for d in (day, day + timedelta(days=1))
-    )
+    first, last = (datetime.combine(d, options.day_start, zone).timestamp() for d in (day, day + timedelta(days=1)))
     return round(first * 1e6), round(last * 1e6)
 
 

@@ -26,7 +26,6 @@ from hoptrace.transforms.read import FileReport
 from hoptrace.transforms.skew import find_skew
 from hoptrace.transforms.summarise import add_up
 
-
 C = pl.col
 MUST_AGREE = (
     ("lines read", "lines"),
@@ -84,7 +83,9 @@ def check_counts(counts: Mapping[str, int]) -> None:
     """Raises HoptraceError where rows were lost or doubled between two steps."""
     lines = sum(counts.get(name, 0) for name in ("events", "quiet", "unparsed", "outside", "ahead"))
     if counts.get("lines", 0) != lines:
-        raise HoptraceError(f"{counts.get('lines', 0)} lines read but {lines} accounted for; nothing was published; report this")
+        raise HoptraceError(
+            f"{counts.get('lines', 0)} lines read but {lines} accounted for; nothing was published; report this"
+        )
     for sent, received in MUST_AGREE:
         if counts.get(sent, 0) != counts.get(received, 0):
             raise HoptraceError(
@@ -96,12 +97,19 @@ def check_counts(counts: Mapping[str, int]) -> None:
 def write_coverage(parts: list[bytes], skew: list[bytes], files: pl.DataFrame, target: Target) -> pl.DataFrame:
     """COVERAGE of the night's hours; a file that could not be read whole is a hole of its host."""
     hours = add_coverage([decode_frame(part) for part in parts]) if parts else pl.DataFrame(schema=COVERAGE_PARTIAL)
-    broken = files.filter(C("error").is_not_null()).select(
-        host=C("path").replace_strict(dict(target.folder_hosts), default=None, return_dtype=pl.String),
-        hole=C("path") + ": " + C("error"),
-    ).group_by("host").agg(C("hole").sort().str.join("; "))
+    broken = (
+        files.filter(C("error").is_not_null())
+        .select(
+            host=C("path").replace_strict(dict(target.folder_hosts), default=None, return_dtype=pl.String),
+            hole=C("path") + ": " + C("error"),
+        )
+        .group_by("host")
+        .agg(C("hole").sort().str.join("; "))
+    )
     clocks = find_skew([decode_frame(part) for part in skew])
-    return hours.filter(C("lines") > 0).join(broken, on="host", how="left").join(clocks, on=["host", "hour"], how="left")
+    return (
+        hours.filter(C("lines") > 0).join(broken, on="host", how="left").join(clocks, on=["host", "hour"], how="left")
+    )
 
 
 class PublishNight(beam.PTransform):  # type: ignore[misc]
@@ -133,17 +141,28 @@ class PublishNight(beam.PTransform):  # type: ignore[misc]
             "coverage": write_coverage(told.get("coverage", []), told.get("skew", []), files, target),
             "unparsed": add_templates([decode_frame(data) for data in told.get("unparsed", [])]),
             "files": files,
-            OPEN_HOPS.name: unpack(("waiting", data) for data in told.get("waiting", [])).get("waiting", OPEN_HOPS.empty()),
+            OPEN_HOPS.name: unpack(("waiting", data) for data in told.get("waiting", [])).get(
+                "waiting", OPEN_HOPS.empty()
+            ),
         }
         for name, frame in small.items():
             if frame.height:
                 parts.setdefault(name, []).append(store.write_part(TABLES[name], target.day, frame))
                 counts[f"rows of {name}"] = counts.get(f"rows of {name}", 0) + frame.height
-        store.publish(target.day, parts, {
-            "starts_at": at(plan.night.starts_at), "ends_at": at(plan.night.ends_at), "cold_start": plan.night.cold_start,
-            "timezone": plan.fleet.timezone,
-            "state_of": target.state_of, "inputs": files.to_dicts(), "counts": dict(sorted(counts.items())),
-        }, target.base)
+        store.publish(
+            target.day,
+            parts,
+            {
+                "starts_at": at(plan.night.starts_at),
+                "ends_at": at(plan.night.ends_at),
+                "cold_start": plan.night.cold_start,
+                "timezone": plan.fleet.timezone,
+                "state_of": target.state_of,
+                "inputs": files.to_dicts(),
+                "counts": dict(sorted(counts.items())),
+            },
+            target.base,
+        )
         yield target.day
 
     def expand(self, told: PCollection[Keyed]) -> PCollection[str]:
@@ -155,11 +174,25 @@ def list_files(reports: list[dict[str, Any]]) -> pl.DataFrame:
     if not reports:
         return FILES.empty()
     return (
-        pl.DataFrame(reports, schema={"path": pl.String, "start": pl.Int64, "stored_bytes": pl.Int64, "checksum": pl.String,
-                                      "lines": pl.Int64, "error": pl.String})
-        .sort("path", "start").group_by("path", maintain_order=True)
-        .agg(C("stored_bytes").sum().alias("size"), C("checksum").str.join("-"), C("lines").sum(),
-             C("error").drop_nulls().str.join("; "))
+        pl.DataFrame(
+            reports,
+            schema={
+                "path": pl.String,
+                "start": pl.Int64,
+                "stored_bytes": pl.Int64,
+                "checksum": pl.String,
+                "lines": pl.Int64,
+                "error": pl.String,
+            },
+        )
+        .sort("path", "start")
+        .group_by("path", maintain_order=True)
+        .agg(
+            C("stored_bytes").sum().alias("size"),
+            C("checksum").str.join("-"),
+            C("lines").sum(),
+            C("error").drop_nulls().str.join("; "),
+        )
         .with_columns(pl.when(C("error") == "").then(None).otherwise("error").alias("error"))
     )
 

@@ -21,7 +21,10 @@ COVERAGE = Table(
         "hole": (TEXT, "why the log is not whole here: truncated or corrupt file, announced loss; else null"),
         "zone_conflicts": (pl.Int64, "lines whose queue ID proves another zone than the configured one"),
         "year_conflicts": (pl.Int64, "lines whose queue ID proves another year"),
-        "skew_s": (pl.Float64, "seconds its clock is ahead (positive) or behind, the least that its relay links of the hour allow, median"),
+        "skew_s": (
+            pl.Float64,
+            "seconds its clock is ahead (positive) or behind, the least that its relay links of the hour allow, median",
+        ),
     },
     order=("host", "hour"),
 )

@@ -40,8 +40,11 @@ DELIVERIES = Table(
         "first_attempt_at": (TIME, "first try of the same series at our door"),
         "resolved_at": (TIME, "the last logged fact about it"),
         "settled_at": (TIME, "when the outcome was known; null in `open`"),
-        "outcome": (TEXT, "delivered, bounced, returned, rejected, deferred_at_door, aborted, discarded, quarantined, "
-                          "deleted, missing, unknown; in `open`: queued, held, in_transit"),
+        "outcome": (
+            TEXT,
+            "delivered, bounced, returned, rejected, deferred_at_door, aborted, discarded, quarantined, "
+            "deleted, missing, unknown; in `open`: queued, held, in_transit",
+        ),
         "place": (TEXT, "delivered: mailbox, outside or program"),
         "folder": (TEXT, "mailbox folder, where the store tells"),
         "delay_s": (pl.Float64, "seconds from submitted_at to resolved_at; in `open` to the end of the night"),

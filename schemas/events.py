@@ -35,7 +35,10 @@ EVENTS = Table(
     {
         "stamp": (pl.Int64, "UTC microseconds of the line"),
         "host": (TEXT, "host that wrote the line, by its one name in the fleet"),
-        "place": (pl.Int64, "place in the host's file chain: minute of the file's first stamp since 2000 << 37 | byte offset"),
+        "place": (
+            pl.Int64,
+            "place in the host's file chain: minute of the file's first stamp since 2000 << 37 | byte offset",
+        ),
         "instance": (TEXT, "syslog name before the first '/', e.g. postfix or postfix-in; dovecot, exim ..."),
         "service": (TEXT, "daemon within the program (smtpd, qmgr, lmtp); null where the log lost it"),
         "pid": (pl.Int64, "process ID"),
@@ -66,8 +69,11 @@ EVENTS = Table(
         "code": (pl.Int64, "SMTP reply code, e.g. 450"),
         "reply": (TEXT, "the words behind the status, as logged"),
         "next_queue_id": (TEXT, "ID that the next server, a child or a notice has, as this line names it"),
-        "action": (TEXT, "refuse: reject, discard, hold, redirect, filter, warn; notice: bounce_notice, delay_notice, "
-                         "success_notice; store: stored, redirected, discarded, rejected, failed; filter: its verdict"),
+        "action": (
+            TEXT,
+            "refuse: reject, discard, hold, redirect, filter, warn; notice: bounce_notice, delay_notice, "
+            "success_notice; store: stored, redirected, discarded, rejected, failed; filter: its verdict",
+        ),
         "stage": (TEXT, "SMTP stage: CONNECT, HELO, MAIL, RCPT, DATA, END-OF-MESSAGE"),
         "folder": (TEXT, "mailbox folder"),
         "user": (TEXT, "mailbox user"),

@@ -17,8 +17,11 @@ HANDOFFS = Table(
         "to_epoch": (pl.Int64, "its epoch"),
         "recipient": (TEXT, "recipient as handed over; null where the whole message was"),
         "kind": (TEXT, "relay, filter, forward, redirect, requeue, bounce_notice, delay_notice, success_notice"),
-        "evidence": (TEXT, "queued_as, orig_queue_id, filter_log, lmtp_session, forwarded_as, requeued, notice, "
-                           "sieve_redirect, message_id_client, notice_by_time, message_id"),
+        "evidence": (
+            TEXT,
+            "queued_as, orig_queue_id, filter_log, lmtp_session, forwarded_as, requeued, notice, "
+            "sieve_redirect, message_id_client, notice_by_time, message_id",
+        ),
         "strength": (TEXT, "certain or likely"),
         "gap_s": (pl.Float64, "seconds from the giver's status line to the taker's first line; may be negative"),
         "late": (pl.Boolean, "seen too late to change a published row"),

@@ -181,7 +181,7 @@ def shuffled(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
     return rows.sample(fraction=1.0, shuffle=True, seed=seed)
 
 
-def busy_log(seed: int, mails: int = 80, hours: float = 6) -> list[Row]:
+def busy_log(seed: int, mails: int = 84, hours: float = 6) -> list[Row]:
     """A log of every kind of fate, at random moments: relayed, forwarded, bounced with notice, deferred, expired, held,
     requeued, deleted, greylisted, refused, split by sessions, reused queue IDs, stored, redirected and missing mail."""
     rnd = random.Random(seed)
@@ -206,6 +206,7 @@ def busy_log(seed: int, mails: int = 80, hours: float = 6) -> list[Row]:
         _filtered,
         _read,
         _split,
+        _put_off,
     )
     rows: list[Row] = []
     for number in range(mails):
@@ -390,6 +391,16 @@ def _filtered(at: float, n: int, rnd: random.Random) -> list[Row]:
 def _read(at: float, n: int, rnd: random.Random) -> list[Row]:
     """A user's session with the mailbox, which is no mail."""
     return [event(at, "store1", f"imap{n:04d}", "mailbox", instance="dovecot", user="b@our.test", action="session")]
+
+
+def _put_off(at: float, n: int, rnd: random.Random) -> list[Row]:
+    """A program that writes down each time that it does not try yet (no attempt), and notices that only their parent begins."""
+    one, notice, wait = f"3c4d{n:02x}", f"5e6f{n:02x}", rnd.choice([900, 4000])
+    mail = event(at, "out1", one, "arrive", instance="exim", client_ip="192.0.2.9", arrival="smtp", sender=f"p{n}@far.test", nrcpt=1)
+    again = [tried(at + k * wait, "out1", one, "b@far.test", "deferred", repeat=int(k == 3)) for k in range(5)]
+    told = event(at + 2.5 * wait, "out1", one, "notice", action="delay_notice", next_queue_id=notice)
+    end = [tried(at + 5 * wait, "out1", one, "b@far.test"), left(at + 5 * wait + 1, "out1", one)]
+    return [mail, *again, told, tried(at + 2.5 * wait + 60, "out1", notice, f"p{n}@far.test"), *end]
 
 
 def _split(at: float, n: int, rnd: random.Random) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import polars as pl
 
@@ -80,7 +81,7 @@ def run_nights(
     None counts as a cold start, which would flag its rows.
     """
     nights: list[NightTables] = []
-    for starts_at, ends_at in zip(bounds, bounds[1:]):
+    for starts_at, ends_at in pairwise(bounds):
         night = Night(starts_at, ends_at)
         window = night.window
         lines = events.filter(C("stamp").is_between(window.starts_at, window.ends_at, closed="left"))

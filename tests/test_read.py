@@ -13,9 +13,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hoptrace.schemas.errors import HoptraceError
 from hoptrace.transforms import read
 from hoptrace.transforms.decompress import compression_of
-from hoptrace.schemas.errors import HoptraceError
 from hoptrace.transforms.read import Chunk, FileReport, Range, read_chunks, read_head
 
 TEXT = b"".join(b"Jan  2 02:22:43 mx01 postfix/qmgr[%d]: 3pJjgB6dpKz1JBPW: removed\n" % n for n in range(9000))

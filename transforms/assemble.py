@@ -19,7 +19,21 @@ from hoptrace.transforms.uses import CLOSING_ACTIONS, TRAILING_US, number_hops
 C = pl.col
 PROBES = ("deliverable", "undeliverable", "undeliverable-but-not-cached")
 STATUS_WORDS = {"softbounce": "deferred", "delivered": "sent", "force-expired": "expired"}
-LIFE = ("arrive", "message", "queue", "attempt", "leave", "expire", "hold", "release", "delete", "requeue", "refuse", "lost", "store")
+LIFE = (
+    "arrive",
+    "message",
+    "queue",
+    "attempt",
+    "leave",
+    "expire",
+    "hold",
+    "release",
+    "delete",
+    "requeue",
+    "refuse",
+    "lost",
+    "store",
+)
 """Kinds that show a stay in a queue; the others only speak of one."""
 
 
@@ -62,9 +76,14 @@ def fold_holds(kinds: Kinds) -> pl.DataFrame:
     held = began.select("hop_no").unique()
     ends = [take(kinds, kind, columns) for kind in ("release", "leave", "delete", "requeue")]
     ended = pl.concat(ends).join(held, on="hop_no", how="semi").with_columns(on=False)
-    spans = pl.concat([began, ended]).sort("hop_no", "stamp", "place").with_columns(
-        until=pl.when(C("hop_no") == C("hop_no").shift(-1)).then(C("stamp").shift(-1)),
-    ).filter("on")
+    spans = (
+        pl.concat([began, ended])
+        .sort("hop_no", "stamp", "place")
+        .with_columns(
+            until=pl.when(C("hop_no") == C("hop_no").shift(-1)).then(C("stamp").shift(-1)),
+        )
+        .filter("on")
+    )
     return spans.group_by("hop_no").agg(
         held_from=C("stamp").filter(C("until").is_null()).min(),
         held_us=(C("until") - C("stamp")).sum(),
@@ -74,45 +93,82 @@ def fold_holds(kinds: Kinds) -> pl.DataFrame:
 def name_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
     """`spans` with host, queue_id and instance of each hop's first event; the queue's own daemons name the instance."""
     parts = [
-        take(kinds, KINDS[kind], ["hop_no", "host", "queue_id", "instance"]).unique("hop_no", keep="first", maintain_order=True)
+        take(kinds, KINDS[kind], ["hop_no", "host", "queue_id", "instance"])
+        .unique("hop_no", keep="first", maintain_order=True)
         .join(part.select("hop_no"), on="hop_no", how="semi")
         for (kind,), part in spans.select("hop_no", "first_kind").partition_by("first_kind", as_dict=True).items()
     ]
-    named = spans.join(pl.concat(parts), on="hop_no", how="left", maintain_order="left") if parts else spans.with_columns(
-        pl.lit(None, pl.String).alias(name) for name in ("host", "queue_id", "instance"))
+    named = (
+        spans.join(pl.concat(parts), on="hop_no", how="left", maintain_order="left")
+        if parts
+        else spans.with_columns(pl.lit(None, pl.String).alias(name) for name in ("host", "queue_id", "instance"))
+    )
     for kind in ("queue", "message", "leave"):
-        named = named.join(first_of(kinds, kind, {f"_{kind}": "instance"}), on="hop_no", how="left", maintain_order="left")
-    return named.with_columns(instance=pl.coalesce("_queue", "_message", "_leave", "instance")).drop("_queue", "_message", "_leave")
+        named = named.join(
+            first_of(kinds, kind, {f"_{kind}": "instance"}), on="hop_no", how="left", maintain_order="left"
+        )
+    return named.with_columns(instance=pl.coalesce("_queue", "_message", "_leave", "instance")).drop(
+        "_queue", "_message", "_leave"
+    )
 
 
 def fold_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
     """One row per hop_no of numbered events: who brought it, what it is, when it came and went."""
     alive = pl.concat([take(kinds, kind, ["hop_no"]) for kind in LIFE]).unique()
-    begun = pl.concat([take(kinds, kind, ["hop_no"]) for kind in ("arrive", "message", "store")]).unique().with_columns(begins=True)
+    begun = (
+        pl.concat([take(kinds, kind, ["hop_no"]) for kind in ("arrive", "message", "store")])
+        .unique()
+        .with_columns(begins=True)
+    )
     hops = name_hops(kinds, spans.join(alive, on="hop_no", how="semi", maintain_order="left"))
-    refused = {"refuse": take(kinds, "refuse", ["hop_no", "stamp", "action"]).filter(C("action").is_in(CLOSING_ACTIONS))}
+    refused = {
+        "refuse": take(kinds, "refuse", ["hop_no", "stamp", "action"]).filter(C("action").is_in(CLOSING_ACTIONS))
+    }
     identified = {
-        kind: take(kinds, kind, ["hop_no", "message_id"]).filter(C("message_id").is_not_null()) for kind in ("message", "store")
+        kind: take(kinds, kind, ["hop_no", "message_id"]).filter(C("message_id").is_not_null())
+        for kind in ("message", "store")
     }
     senders = [
-        take(kinds, kind, ["hop_no", "sender"]).filter(C("sender").is_not_null()) for kind in ("expire", "refuse", "door", "filter")
+        take(kinds, kind, ["hop_no", "sender"]).filter(C("sender").is_not_null())
+        for kind in ("expire", "refuse", "door", "filter")
     ]
     parts = [
-        first_of(kinds, "arrive", {
-            "client_name": "client_name", "client_ip": "client_ip", "helo": "helo", "sasl_user": "sasl_user",
-            "arrival": "arrival", "orig_queue_id": "orig_queue_id", "_sender": "sender", "_size": "size", "_nrcpt": "nrcpt",
-            "_message_id": "message_id",
-        }),
+        first_of(
+            kinds,
+            "arrive",
+            {
+                "client_name": "client_name",
+                "client_ip": "client_ip",
+                "helo": "helo",
+                "sasl_user": "sasl_user",
+                "arrival": "arrival",
+                "orig_queue_id": "orig_queue_id",
+                "_sender": "sender",
+                "_size": "size",
+                "_nrcpt": "nrcpt",
+                "_message_id": "message_id",
+            },
+        ),
         first_of(kinds, "client", {"_client_name": "client_name", "_client_ip": "client_ip", "_helo": "helo"}),
         first_of(identified, "message", {"message_id": "message_id"}),
         first_of(kinds, "queue", {"sender": "sender", "size": "size", "nrcpt": "nrcpt", "queued": "stamp"}),
         first_of(identified, "store", {"_stored_id": "message_id"}),
         pl.concat(senders).unique("hop_no", keep="first", maintain_order=True).rename({"sender": "_any_sender"}),
-        *(last_stamp(kinds, kind, name) for kind, name in (
-            ("leave", "left"), ("delete", "deleted_at"), ("requeue", "requeued_at"), ("expire", "expired_at"),
-            ("lost", "aborted_at"), ("store", "stored_at"))),
+        *(
+            last_stamp(kinds, kind, name)
+            for kind, name in (
+                ("leave", "left"),
+                ("delete", "deleted_at"),
+                ("requeue", "requeued_at"),
+                ("expire", "expired_at"),
+                ("lost", "aborted_at"),
+                ("store", "stored_at"),
+            )
+        ),
         last_stamp(refused, "refuse", "refused_at"),
-        begun, fold_holds(kinds), find_probes(kinds),
+        begun,
+        fold_holds(kinds),
+        find_probes(kinds),
     ]
     for part in parts:
         hops = hops.join(part, on="hop_no", how="left", maintain_order="left")
@@ -129,8 +185,14 @@ def fold_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
         held_us=C("held_us").fill_null(0),
         partial=C("begins").is_null(),
         probe=C("probe").fill_null(False),
-        closed_at=pl.max_horizontal("left", "deleted_at", "requeued_at", "refused_at", "stored_at",
-                                    pl.when(C("queued").is_null()).then("aborted_at")),
+        closed_at=pl.max_horizontal(
+            "left",
+            "deleted_at",
+            "requeued_at",
+            "refused_at",
+            "stored_at",
+            pl.when(C("queued").is_null()).then("aborted_at"),
+        ),
     ).with_columns(closed=C("closed_at").is_not_null(), arrived=C("epoch"))
     hops = hops.with_columns(hash_columns(hops, ["host", "queue_id", "epoch"]).alias("hop"))
     return hops.drop("first_kind", "first_row", "begins", *(name for name in hops.columns if name.startswith("_")))
@@ -153,16 +215,23 @@ def fold_attempts(kinds: Kinds) -> pl.DataFrame:
     said = ["service", "dsn", "relay_name", "relay_ip", "next_queue_id", "reply", "folder", "action", "code", "delay"]
     spent = ["delay_queue", "delay_connect", "delay_transmit"]
     word = C("status").str.to_lowercase()
-    tries = take(kinds, "attempt", [*by, "stamp", "place", "status", "repeat", *said, *spent]).filter(
-        ~word.is_in(PROBES).fill_null(False)
-    ).select(
-        *by, *said, "stamp", "place",
-        C("repeat").fill_null(1),
-        pl.when(C("reply").str.starts_with("Deferred").fill_null(False) & (word == "bounced")).then(pl.lit("deferred"))
-        .otherwise(word.replace(STATUS_WORDS)).alias("status"),
-        connect=C("delay_connect").fill_null(0),
-        transmit=C("delay_transmit").fill_null(0),
-        busy=pl.when(C("delay_transmit").is_null()).then("delay").otherwise(pl.sum_horizontal(*spent)).fill_null(0),
+    tries = (
+        take(kinds, "attempt", [*by, "stamp", "place", "status", "repeat", *said, *spent])
+        .filter(~word.is_in(PROBES).fill_null(False))
+        .select(
+            *by,
+            *said,
+            "stamp",
+            "place",
+            C("repeat").fill_null(1),
+            pl.when(C("reply").str.starts_with("Deferred").fill_null(False) & (word == "bounced"))
+            .then(pl.lit("deferred"))
+            .otherwise(word.replace(STATUS_WORDS))
+            .alias("status"),
+            connect=C("delay_connect").fill_null(0),
+            transmit=C("delay_transmit").fill_null(0),
+            busy=pl.when(C("delay_transmit").is_null()).then("delay").otherwise(pl.sum_horizontal(*spent)).fill_null(0),
+        )
     )
     alone = ~tries.select(pl.struct(by)).to_series().is_duplicated()
     return pl.concat([fold_single(tries.filter(alone)), fold_series(tries.filter(~alone), by)], how="diagonal_relaxed")
@@ -172,9 +241,16 @@ def fold_single(tries: pl.DataFrame) -> pl.DataFrame:
     """Recipients that were tried once: `fold_series` without its work."""
     return tries.select(
         pl.exclude("stamp", "place", "repeat", "connect", "transmit", "busy"),
-        at="stamp", try_start=C("stamp") - C("busy"), first_end="stamp", first_connect="connect", first_transmit="transmit",
+        at="stamp",
+        try_start=C("stamp") - C("busy"),
+        first_end="stamp",
+        first_connect="connect",
+        first_transmit="transmit",
         last_deferred=pl.when((C("status") == "deferred") & (C("repeat") > 0)).then("stamp"),
-        attempts="repeat", waiting_us=pl.lit(0, pl.Int64), connect_us="connect", transmit_us="transmit",
+        attempts="repeat",
+        waiting_us=pl.lit(0, pl.Int64),
+        connect_us="connect",
+        transmit_us="transmit",
     )
 
 
@@ -191,7 +267,19 @@ def fold_series(tries: pl.DataFrame, by: list[str]) -> pl.DataFrame:
     copies = tries.filter(final & (C("stamp") > C("_until"))).group_by(by).agg(copies=pl.len())
     tries = tries.filter(C("_until").is_null() | (C("stamp") <= C("_until")))
     rows = tries.group_by(by, maintain_order=True).agg(
-        pl.col("status", "service", "dsn", "relay_name", "relay_ip", "next_queue_id", "reply", "folder", "action", "code", "delay").last(),
+        pl.col(
+            "status",
+            "service",
+            "dsn",
+            "relay_name",
+            "relay_ip",
+            "next_queue_id",
+            "reply",
+            "folder",
+            "action",
+            "code",
+            "delay",
+        ).last(),
         at=C("stamp").last(),
         try_start=(C("stamp") - C("busy")).last(),
         first_end=C("stamp").first(),
@@ -210,15 +298,31 @@ def fold_refusals(kinds: Kinds) -> pl.DataFrame:
     """Recipients refused inside a queue ID: RCPT TO at the door, or the whole message after DATA (which names one)."""
     columns = ["hop_no", "stamp", "recipient", "original_recipient", "dsn", "reply", "code", "sender", "action"]
     refused = take(kinds, "refuse", columns).filter(C("action").is_in([*CLOSING_ACTIONS, "quarantine", "hold"]))
-    rows = pl.concat([take(kinds, "door", columns).with_columns(after_data=False), refused.with_columns(after_data=True)])
+    rows = pl.concat(
+        [take(kinds, "door", columns).with_columns(after_data=False), refused.with_columns(after_data=True)]
+    )
     temporary = (C("action") == "tempfail") | C("dsn").str.starts_with("4") | (C("code") // 100 == 4)
     return rows.select(
-        "hop_no", "recipient", "original_recipient", "dsn", "reply", "code", try_sender="sender",
-        status=pl.when(C("action") == "hold").then(pl.lit("pending"))
-        .when(C("action") == "discard").then(pl.lit("discarded"))
-        .when(C("action") == "quarantine").then(pl.lit("quarantined"))
-        .when(temporary.fill_null(False)).then(pl.lit("turned_away")).otherwise(pl.lit("rejected")),
-        at="stamp", try_start="stamp", first_end="stamp", attempts=pl.lit(1, pl.Int64),
+        "hop_no",
+        "recipient",
+        "original_recipient",
+        "dsn",
+        "reply",
+        "code",
+        try_sender="sender",
+        status=pl.when(C("action") == "hold")
+        .then(pl.lit("pending"))
+        .when(C("action") == "discard")
+        .then(pl.lit("discarded"))
+        .when(C("action") == "quarantine")
+        .then(pl.lit("quarantined"))
+        .when(temporary.fill_null(False))
+        .then(pl.lit("turned_away"))
+        .otherwise(pl.lit("rejected")),
+        at="stamp",
+        try_start="stamp",
+        first_end="stamp",
+        attempts=pl.lit(1, pl.Int64),
         after_data="after_data",
     ).unique(["hop_no", "recipient", "status"], keep="last", maintain_order=True)
 
@@ -234,7 +338,12 @@ def fold_store(kinds: Kinds) -> pl.DataFrame:
         recipient=pl.coalesce("who", "user"),
         original_recipient=C("user"),
         status="action",
-        reply="reply", folder="folder", at="stamp", try_start="stamp", first_end="stamp", attempts=pl.lit(1, pl.Int64),
+        reply="reply",
+        folder="folder",
+        at="stamp",
+        try_start="stamp",
+        first_end="stamp",
+        attempts=pl.lit(1, pl.Int64),
     ).unique(["hop_no", "recipient", "status"], keep="last", maintain_order=True)
 
 
@@ -242,10 +351,27 @@ def fold_recipients(kinds: Kinds, hops: pl.DataFrame) -> pl.DataFrame:
     """One row per recipient of each hop, with its last word there; what the whole hop suffered is laid upon the unresolved."""
     folds = {"attempt": fold_attempts, "refusal": fold_refusals, "store": fold_store}
     parts = [fold(kinds).with_columns(try_kind=pl.lit(kind)) for kind, fold in folds.items()]
-    rows = pl.concat(parts, how="diagonal_relaxed").join(
-        hops.select("hop_no", "hop", "host", "arrived", "held_us", "left", "expired_at", "deleted_at", "requeued_at", "held_from"),
-        on="hop_no", how="inner", maintain_order="left",
-    ).with_columns(logged_status="status", logged_at="at")
+    rows = (
+        pl.concat(parts, how="diagonal_relaxed")
+        .join(
+            hops.select(
+                "hop_no",
+                "hop",
+                "host",
+                "arrived",
+                "held_us",
+                "left",
+                "expired_at",
+                "deleted_at",
+                "requeued_at",
+                "held_from",
+            ),
+            on="hop_no",
+            how="inner",
+            maintain_order="left",
+        )
+        .with_columns(logged_status="status", logged_at="at")
+    )
     told = C("status") != "pending"
     rows = rows.filter(told | ~told.any().over("hop_no"))
     by_store = (C("try_kind") == "store") & (C("status") == "rejected")
@@ -253,23 +379,39 @@ def fold_recipients(kinds: Kinds, hops: pl.DataFrame) -> pl.DataFrame:
     waits = C("status") == "deferred"
     gone = waits & (C("deleted_at").is_not_null() | (C("left").is_not_null() & C("requeued_at").is_null()))
     rows = rows.with_columns(
-        status=pl.when(waits & C("expired_at").is_not_null()).then(pl.lit("expired"))
-        .when(waits & C("requeued_at").is_not_null()).then(pl.lit("requeued"))
-        .when(gone).then(pl.lit("deleted")).otherwise("status"),
-        at=pl.when(waits & C("expired_at").is_not_null()).then("expired_at")
-        .when(waits & C("requeued_at").is_not_null()).then("requeued_at")
-        .when(gone).then(pl.coalesce("deleted_at", "left")).otherwise("at"),
+        status=pl.when(waits & C("expired_at").is_not_null())
+        .then(pl.lit("expired"))
+        .when(waits & C("requeued_at").is_not_null())
+        .then(pl.lit("requeued"))
+        .when(gone)
+        .then(pl.lit("deleted"))
+        .otherwise("status"),
+        at=pl.when(waits & C("expired_at").is_not_null())
+        .then("expired_at")
+        .when(waits & C("requeued_at").is_not_null())
+        .then("requeued_at")
+        .when(gone)
+        .then(pl.coalesce("deleted_at", "left"))
+        .otherwise("at"),
     )
-    return judge_reply(rows).with_columns(
-        in_queue_us=(C("first_end") - C("first_connect").fill_null(0) - C("first_transmit").fill_null(0) - C("arrived")).clip(lower_bound=0),
-    ).drop("hop_no", "arrived", "left", "expired_at", "deleted_at", "requeued_at", "held_from")
+    return (
+        judge_reply(rows)
+        .with_columns(
+            in_queue_us=(
+                C("first_end") - C("first_connect").fill_null(0) - C("first_transmit").fill_null(0) - C("arrived")
+            ).clip(lower_bound=0),
+        )
+        .drop("hop_no", "arrived", "left", "expired_at", "deleted_at", "requeued_at", "held_from")
+    )
 
 
 def part_strangers(kinds: Kinds, hops: pl.DataFrame) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
     """(kinds, doors): refusals that a session lent to a hop of another sender are door tries of their own."""
-    doors = take(kinds, "door", [*EVENTS.schema, "hop_no"]).join(
-        hops.select("hop_no", _hop_sender="sender"), on="hop_no", how="left", maintain_order="left"
-    ).with_columns(_hops=C("hop_no").is_in(hops["hop_no"].implode()))
+    doors = (
+        take(kinds, "door", [*EVENTS.schema, "hop_no"])
+        .join(hops.select("hop_no", _hop_sender="sender"), on="hop_no", how="left", maintain_order="left")
+        .with_columns(_hops=C("hop_no").is_in(hops["hop_no"].implode()))
+    )
     foreign = ((C("sender") != C("_hop_sender")) | ~C("_hops")).fill_null(False)
     strange = doors.filter(foreign).with_columns(queue_id=pl.lit(None, pl.String), kind=pl.lit("door"))
     return {**kinds, "door": doors.filter(~foreign)}, EVENTS.conform(strange)
@@ -281,13 +423,19 @@ def close_settled(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
     Adds ended_at, when that was known: at closed_at, or where no line said so, TRAILING_US after the hop's last line.
     """
     waits = C("status").is_in(["deferred", "requeued"])
-    fates = recipients.group_by("hop").agg(waiting=waits.any(), settled=(~waits & (C("status") != "pending")).sum(), last_at=C("at").max())
+    fates = recipients.group_by("hop").agg(
+        waiting=waits.any(), settled=(~waits & (C("status") != "pending")).sum(), last_at=C("at").max()
+    )
     told = hops.join(fates, on="hop", how="left", maintain_order="left")
     done = (C("closed_at").is_null() & ~C("waiting") & (C("settled") >= C("nrcpt").fill_null(1))).fill_null(False)
-    return told.with_columns(
-        closed_at=pl.when(done).then("last_at").otherwise("closed_at"),
-        ended_at=pl.when(done).then(C("last_seen") + TRAILING_US).otherwise("closed_at"),
-    ).with_columns(closed=C("closed_at").is_not_null()).drop("waiting", "settled", "last_at")
+    return (
+        told.with_columns(
+            closed_at=pl.when(done).then("last_at").otherwise("closed_at"),
+            ended_at=pl.when(done).then(C("last_seen") + TRAILING_US).otherwise("closed_at"),
+        )
+        .with_columns(closed=C("closed_at").is_not_null())
+        .drop("waiting", "settled", "last_at")
+    )
 
 
 def assemble_hops(events: pl.DataFrame, fleet: Fleet, hosts: frozenset[str]) -> Stays:
@@ -311,11 +459,19 @@ def assemble_kinds(kinds: Kinds, fleet: Fleet, hosts: frozenset[str]) -> Stays:
     hops = close_settled(hops, recipients)
     recipients = name_hosts(recipients, "relay_name", "relay_ip", "host", "relay_host", fleet, hosts)
     hops = name_hosts(hops, "client_name", "client_ip", "host", "client_host", fleet, hosts)
-    filters = take(numbered, "filter", ["hop_no", "next_queue_id", "stamp"]).filter(C("next_queue_id").is_not_null()).rename(
-        {"stamp": "at"}).join(hops.select("hop_no", "hop"), on="hop_no", how="inner").drop("hop_no")
+    filters = (
+        take(numbered, "filter", ["hop_no", "next_queue_id", "stamp"])
+        .filter(C("next_queue_id").is_not_null())
+        .rename({"stamp": "at"})
+        .join(hops.select("hop_no", "hop"), on="hop_no", how="inner")
+        .drop("hop_no")
+    )
     told = ["hop_no", "next_queue_id", "action", "stamp"]
     expired = take(numbered, "expire", told).filter(C("next_queue_id").is_not_null())
-    notices = pl.concat([take(numbered, "notice", told), expired]).rename({"stamp": "at"}).join(
-        hops.select("hop_no", "hop", "host"), on="hop_no", how="inner"
-    ).drop("hop_no")
+    notices = (
+        pl.concat([take(numbered, "notice", told), expired])
+        .rename({"stamp": "at"})
+        .join(hops.select("hop_no", "hop", "host"), on="hop_no", how="inner")
+        .drop("hop_no")
+    )
     return Stays(hops.drop("hop_no", "loopback"), recipients.drop("host"), notices, filters, doors)

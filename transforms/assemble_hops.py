@@ -36,7 +36,9 @@ def offer_matches(stays: Stays, tries: pl.DataFrame, fleet: Fleet, shards: int) 
     }
     for name, (frame, by, space) in tables.items():
         if frame.height:
-            yield from pack(name, frame.with_columns(hash_columns(frame, by).alias("key")), "key", shards, space * shards)
+            yield from pack(
+                name, frame.with_columns(hash_columns(frame, by).alias("key")), "key", shards, space * shards
+            )
     yield from key_doors(tries, shards)
 
 
@@ -82,13 +84,21 @@ class AssembleHops(beam.PTransform):  # type: ignore[misc]
         stays = assemble_kinds(kinds, plan.fleet, known)
         cut = assemble_kinds(cut_ahead(kinds, plan.night.ends_at), plan.fleet, known)
         for prefix, part in (("", stays), ("cut_", cut)):
-            frames = {"hops": part.hops, "recipients": part.recipients, "notices": part.notices, "filters": part.filters}
+            frames = {
+                "hops": part.hops,
+                "recipients": part.recipients,
+                "notices": part.notices,
+                "filters": part.filters,
+            }
             for name, frame in frames.items():
                 yield from pack(prefix + name, frame, "hop", plan.shards)
         for match in offer_matches(stays, doors.outside(stays.doors, plan.fleet, known), plan.fleet, plan.shards):
             yield TaggedOutput("matches", match)
-        counts = {"events assembled": sum(frame.height for frame in kinds.values()), "hops assembled": stays.hops.height,
-                  "recipients assembled": stays.recipients.height}
+        counts = {
+            "events assembled": sum(frame.height for frame in kinds.values()),
+            "hops assembled": stays.hops.height,
+            "recipients assembled": stays.recipients.height,
+        }
         for count in counts.items():
             yield TaggedOutput("counts", count)
 

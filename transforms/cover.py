@@ -6,7 +6,6 @@ from functools import lru_cache
 import polars as pl
 
 from hoptrace.schemas.coverage import UNPARSED
-
 from hoptrace.transforms.frames import decode_frame, encode_frame
 from hoptrace.transforms.parse import COVERAGE_PARTIAL
 
@@ -17,9 +16,11 @@ SUMS = ("lines", "bytes", "events", "quiet", "unparsed", "zone_conflicts", "year
 def add_coverage(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
     """Partial coverage (host, hour in µs, sums, first_at, last_at) as one row per host and hour."""
     return (
-        pl.concat(list(parts)).group_by("host", "hour")
+        pl.concat(list(parts))
+        .group_by("host", "hour")
         .agg(pl.col(SUMS).sum(), C("first_at").min(), C("last_at", "read_at").max())
-        .select(COVERAGE_PARTIAL.keys()).sort("host", "hour", nulls_last=False)
+        .select(COVERAGE_PARTIAL.keys())
+        .sort("host", "hour", nulls_last=False)
     )
 
 
@@ -34,9 +35,13 @@ def read_hosts(coverage: bytes) -> dict[str, int]:
     """Host -> UTC microseconds up to which its log is read, for every host of whose log something was understood."""
     if not coverage:
         return {}
-    hosts = decode_frame(coverage).group_by("host").agg(C("events").sum(), C("read_at").max()).filter(
-        (C("events") > 0) & C("read_at").is_not_null()
-    ).sort("host")
+    hosts = (
+        decode_frame(coverage)
+        .group_by("host")
+        .agg(C("events").sum(), C("read_at").max())
+        .filter((C("events") > 0) & C("read_at").is_not_null())
+        .sort("host")
+    )
     return dict(hosts.select("host", "read_at").iter_rows())
 
 
@@ -46,6 +51,9 @@ def add_templates(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
     if not frames:
         return UNPARSED.empty()
     smallest = C("example").min()
-    return pl.concat(frames).group_by("program", "template").agg(
-        C("lines").sum(), smallest, C("host").filter(C("example") == smallest).min()
-    ).sort("program", "template", nulls_last=False)
+    return (
+        pl.concat(frames)
+        .group_by("program", "template")
+        .agg(C("lines").sum(), smallest, C("host").filter(C("example") == smallest).min())
+        .sort("program", "template", nulls_last=False)
+    )

@@ -10,14 +10,18 @@ from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.hexes import hex_of
 from hoptrace.transforms.links import fold_address
-from hoptrace.transforms.plan import Night
 from hoptrace.transforms.outcomes import judge_outcomes
+from hoptrace.transforms.plan import Night
 from hoptrace.transforms.seconds import seconds_of
 from hoptrace.transforms.stages import find_worst, settle_remainder, split_stay
 from hoptrace.transforms.traces import trace_recipients
 
 C = pl.col
-FIRSTS: dict[str, pl.DataType | type[pl.DataType]] = {"hop": pl.UInt64, "asked": pl.String, "first_attempt_at": pl.Int64}
+FIRSTS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "hop": pl.UInt64,
+    "asked": pl.String,
+    "first_attempt_at": pl.Int64,
+}
 NOTICE_SLACK_US = 5_000_000
 
 
@@ -29,10 +33,40 @@ def name_trace(hops: pl.DataFrame) -> pl.Series:
 
 def gather_steps(rows: pl.DataFrame, walks: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
     """The walks with what each stay knows: one row per (last, step), ordered by last and travel."""
-    stays = hops.select("hop", "host", "queue_id", "arrived", "queued", "partial", "message_id", "evidence", "strength", "kind", "delay_warning", "queue_lifetime")
-    facts = rows.select("row", "hop", "at", "try_start", "attempts", "relay_name", "reply", "connect_us", "transmit_us", "waiting_us",
-                        "held_us", "last_deferred", "recipient", "original_recipient", "unsure")
-    steps = walks.join(facts, on="row", how="left", maintain_order="left").join(stays, on="hop", how="left", maintain_order="left")
+    stays = hops.select(
+        "hop",
+        "host",
+        "queue_id",
+        "arrived",
+        "queued",
+        "partial",
+        "message_id",
+        "evidence",
+        "strength",
+        "kind",
+        "delay_warning",
+        "queue_lifetime",
+    )
+    facts = rows.select(
+        "row",
+        "hop",
+        "at",
+        "try_start",
+        "attempts",
+        "relay_name",
+        "reply",
+        "connect_us",
+        "transmit_us",
+        "waiting_us",
+        "held_us",
+        "last_deferred",
+        "recipient",
+        "original_recipient",
+        "unsure",
+    )
+    steps = walks.join(facts, on="row", how="left", maintain_order="left").join(
+        stays, on="hop", how="left", maintain_order="left"
+    )
     steps = steps.sort(["last", "step"], descending=[False, True])
     same = C("last") == C("last").shift()
     onward = C("last") == C("last").shift(-1)
@@ -47,25 +81,34 @@ def list_stays(steps: pl.DataFrame) -> pl.DataFrame:
     """last, hops (list of STAY structs), path, attempts, certain, warning facts: the steps of each walk folded to lists."""
     seconds = pl.struct(*(seconds_of(stage).alias(stage) for stage in STAGES)).alias("stages")
     stay = pl.struct(
-        "host", "queue_id",
+        "host",
+        "queue_id",
         C("arrived").cast(pl.Datetime("us", "UTC")).alias("arrived_at"),
         C("at").cast(pl.Datetime("us", "UTC")).alias("handed_over_at"),
-        C("attempts"), C("relay_name").alias("relay"), "reply", seconds, C("next_evidence").alias("evidence"),
+        C("attempts"),
+        C("relay_name").alias("relay"),
+        "reply",
+        seconds,
+        C("next_evidence").alias("evidence"),
     )
     new_host = ((C("last") != C("last").shift()) | (C("host") != C("host").shift())).fill_null(True)
     overdue = C("last_deferred") - C("arrived")
-    return steps.with_columns(_new=new_host).group_by("last", maintain_order=True).agg(
-        hops=stay,
-        path=C("host").filter("_new"),
-        any_message_id=C("message_id").filter(C("message_id") != "").first(),
-        attempts=C("attempts").sum(),
-        likely=(C("strength") == "likely").any(),
-        unsure=C("unsure").any(),
-        warning_due=(overdue >= C("delay_warning")).any(),
-        warning_known=C("delay_warning").is_not_null().any() & ~C("partial").any(),
-        return_due=(overdue >= C("queue_lifetime")).any(),
-        return_known=C("queue_lifetime").is_not_null().any(),
-        **{f"us_{stage}": C(stage).sum() for stage in STAGES},
+    return (
+        steps.with_columns(_new=new_host)
+        .group_by("last", maintain_order=True)
+        .agg(
+            hops=stay,
+            path=C("host").filter("_new"),
+            any_message_id=C("message_id").filter(C("message_id") != "").first(),
+            attempts=C("attempts").sum(),
+            likely=(C("strength") == "likely").any(),
+            unsure=C("unsure").any(),
+            warning_due=(overdue >= C("delay_warning")).any(),
+            warning_known=C("delay_warning").is_not_null().any() & ~C("partial").any(),
+            return_due=(overdue >= C("queue_lifetime")).any(),
+            return_known=C("queue_lifetime").is_not_null().any(),
+            **{f"us_{stage}": C(stage).sum() for stage in STAGES},
+        )
     )
 
 
@@ -75,13 +118,21 @@ def date_notices(rows: pl.DataFrame, walks: pl.DataFrame, told: pl.DataFrame) ->
     told: hop, notice, made (arrival of the notice's own hop).
     """
     stays = walks.join(rows.select("row", "hop", "at", "status", "last_deferred"), on="row").join(told, on="hop")
-    waited = (C("last_deferred").is_not_null() | (C("status") == "pending"))
+    waited = C("last_deferred").is_not_null() | (C("status") == "pending")
     open_still = C("status").is_in(["deferred", "pending", "requeued"]) | (C("made") <= C("at") + NOTICE_SLACK_US)
-    warned = stays.filter((C("notice") == "delay_notice") & waited & open_still).group_by("last").agg(warned=C("made").min())
-    returned = stays.filter(
-        (C("notice") == "bounce_notice") & (C("step") == 0) & C("status").is_in(["bounced", "expired", "discarded"])
-        & (C("made") >= C("at") - NOTICE_SLACK_US)
-    ).group_by("last").agg(returned=C("made").min())
+    warned = (
+        stays.filter((C("notice") == "delay_notice") & waited & open_still).group_by("last").agg(warned=C("made").min())
+    )
+    returned = (
+        stays.filter(
+            (C("notice") == "bounce_notice")
+            & (C("step") == 0)
+            & C("status").is_in(["bounced", "expired", "discarded"])
+            & (C("made") >= C("at") - NOTICE_SLACK_US)
+        )
+        .group_by("last")
+        .agg(returned=C("made").min())
+    )
     return warned.join(returned, on="last", how="full", coalesce=True)
 
 
@@ -95,12 +146,18 @@ def merge_copies(rows: pl.DataFrame) -> pl.DataFrame:
     copies = rows.filter(several).with_columns(
         _failed=~success, _order=pl.when(success).then(C("resolved_at")).otherwise(-C("resolved_at"))
     )
-    best = copies.sort(*key, "_failed", "_order", "last", nulls_last=False).unique(key, keep="first", maintain_order=True)
+    best = copies.sort(*key, "_failed", "_order", "last", nulls_last=False).unique(
+        key, keep="first", maintain_order=True
+    )
     return pl.concat([rows.filter(~several), best.drop("_failed", "_order")])
 
 
 def write_deliveries(
-    hops: pl.DataFrame, recipients: pl.DataFrame, told: pl.DataFrame, firsts: pl.DataFrame, night: Night,
+    hops: pl.DataFrame,
+    recipients: pl.DataFrame,
+    told: pl.DataFrame,
+    firsts: pl.DataFrame,
+    night: Night,
     programs: Mapping[str, str],
 ) -> pl.DataFrame:
     """One row per recipient's fate, settled or not (settled_at null), columns of DELIVERIES as integers of microseconds.
@@ -115,14 +172,30 @@ def write_deliveries(
     )
     last = walks.filter(C("step") == 0).select("last", "row")
     facts = last.join(rows.drop("attempts", "unsure"), on="row", how="left", maintain_order="left").join(
-        hops.select("hop", "held_from", "deleted_at", "aborted_at", "refused_at", "left", "last_seen", "queued", "arrived"),
-        on="hop", how="left", maintain_order="left",
+        hops.select(
+            "hop", "held_from", "deleted_at", "aborted_at", "refused_at", "left", "last_seen", "queued", "arrived"
+        ),
+        on="hop",
+        how="left",
+        maintain_order="left",
     )
     facts = judge_outcomes(facts, night.ends_at, programs)
     roots = hops.filter(C("parent").is_null()).select(
-        "message_id", "sender", "client_name", "client_ip", "sasl_user", "size", "partial", "about_trace", "component",
-        "client_host", "client_read",
-        root_hop="hop", trace_id="trace_id", entry_host="host", submitted="arrived",
+        "message_id",
+        "sender",
+        "client_name",
+        "client_ip",
+        "sasl_user",
+        "size",
+        "partial",
+        "about_trace",
+        "component",
+        "client_host",
+        "client_read",
+        root_hop="hop",
+        trace_id="trace_id",
+        entry_host="host",
+        submitted="arrived",
     )
     out = facts.join(entrance, on="last", how="left", maintain_order="left").join(
         roots, on="root_hop", how="left", maintain_order="left"
@@ -142,22 +215,44 @@ def write_deliveries(
     )
     unread = C("outcome") == "unknown"
     out = out.select(
-        "last", "trace_id",
+        "last",
+        "trace_id",
         pl.coalesce(pl.when(C("message_id") != "").then("message_id"), "any_message_id").alias("message_id"),
-        "sender", "recipient", "entry_host", "client_name", "client_ip", "sasl_user", "size", "submitted_at",
+        "sender",
+        "recipient",
+        "entry_host",
+        "client_name",
+        "client_ip",
+        "sasl_user",
+        "size",
+        "submitted_at",
         original_recipient="asked_first",
         n_recipients=C("n_recipients").fill_null(1),
         first_attempt_at=pl.coalesce("first_attempt_at", pl.when(C("submitted_at").is_null()).then("resolved")),
-        resolved_at="resolved", settled_at="settled", outcome="outcome", place="place", folder="folder",
+        resolved_at="resolved",
+        settled_at="settled",
+        outcome="outcome",
+        place="place",
+        folder="folder",
         delay_s=seconds_of("delay_us"),
         warned_at="warned",
         warning_due=pl.when("warning_known").then(C("warning_due").fill_null(False) & (C("sender") != "")),
         returned_at="returned",
         return_due=pl.when("return_known").then(C("return_due").fill_null(False) & (C("sender") != "")),
-        caused_by="about_trace", path="path", hops="hops", worst_host="worst_host", worst_stage="worst_stage",
-        attempts=C("attempts").fill_null(0), dsn="dsn", reply="reply",
+        caused_by="about_trace",
+        path="path",
+        hops="hops",
+        worst_host="worst_host",
+        worst_stage="worst_stage",
+        attempts=C("attempts").fill_null(0),
+        dsn="dsn",
+        reply="reply",
         cause=pl.when(C("outcome") != "delivered").then("cause"),
-        certainty=pl.when(unread | C("partial") | ~C("client_read")).then(pl.lit("incomplete")).when(C("likely") | C("client_host").is_not_null()).then(pl.lit("likely")).otherwise(pl.lit("certain")),
+        certainty=pl.when(unread | C("partial") | ~C("client_read"))
+        .then(pl.lit("incomplete"))
+        .when(C("likely") | C("client_host").is_not_null())
+        .then(pl.lit("likely"))
+        .otherwise(pl.lit("certain")),
         flags=pl.concat_list(
             pl.when(C("unsure").fill_null(False)).then(pl.lit("maybe_duplicate")),
             pl.when(C("after_data").fill_null(False)).then(pl.lit("recipients_incomplete")),
@@ -181,8 +276,11 @@ def know_queues(hops: pl.DataFrame, fleet: Fleet) -> pl.DataFrame:
     """`hops` with delay_warning and queue_lifetime (µs, null where unknown) of their hosts."""
     names = hops["host"].unique().to_list()
     queues = pl.DataFrame(
-        {"host": names, "delay_warning": [fleet.delay_warning_of(n) for n in names],
-         "queue_lifetime": [fleet.queue_lifetime_of(n) for n in names]},
+        {
+            "host": names,
+            "delay_warning": [fleet.delay_warning_of(n) for n in names],
+            "queue_lifetime": [fleet.queue_lifetime_of(n) for n in names],
+        },
         schema={"host": pl.String, "delay_warning": pl.Int64, "queue_lifetime": pl.Int64},
     )
     return hops.join(queues, on="host", how="left", maintain_order="left")
@@ -207,11 +305,16 @@ def write_traces(
     )
     traces = hops.select(root="hop", trace_id="_own_trace")
     hops = hops.join(traces, on="root", how="left", maintain_order="left").join(
-        traces.rename({"root": "about_root", "trace_id": "about_trace"}), on="about_root", how="left", maintain_order="left"
+        traces.rename({"root": "about_root", "trace_id": "about_trace"}),
+        on="about_root",
+        how="left",
+        maintain_order="left",
     )
     made = hops.filter(C("about").is_not_null()).select("notice", hop="about", made="arrived")
-    until = pl.DataFrame({"relay_host": list(read_until), "relay_read_until": list(read_until.values())},
-                         schema={"relay_host": pl.String, "relay_read_until": pl.Int64})
+    until = pl.DataFrame(
+        {"relay_host": list(read_until), "relay_read_until": list(read_until.values())},
+        schema={"relay_host": pl.String, "relay_read_until": pl.Int64},
+    )
     recipients = placed["recipients"].drop("component", strict=False)
     recipients = recipients.join(until, on="relay_host", how="left", maintain_order="left")
     firsts = placed.get("firsts", pl.DataFrame(schema=FIRSTS)).drop("component", strict=False)

@@ -16,8 +16,17 @@ from hoptrace.transforms.replies import judge_reply
 C = pl.col
 KIND = EVENTS.schema["kind"]
 ACCEPTED: dict[str, pl.DataType | type[pl.DataType]] = {
-    "recipient": pl.String, "hop": pl.UInt64, "host": pl.String, "sender": pl.String, "client_name": pl.String,
-    "client_ip": pl.String, "helo": pl.String, "at": pl.Int64, "net": pl.String, "domain": pl.String, "asked": pl.String,
+    "recipient": pl.String,
+    "hop": pl.UInt64,
+    "host": pl.String,
+    "sender": pl.String,
+    "client_name": pl.String,
+    "client_ip": pl.String,
+    "helo": pl.String,
+    "at": pl.Int64,
+    "net": pl.String,
+    "domain": pl.String,
+    "asked": pl.String,
     "_sender": pl.String,
 }
 
@@ -25,10 +34,17 @@ ACCEPTED: dict[str, pl.DataType | type[pl.DataType]] = {
 def name_client(rows: pl.DataFrame) -> pl.DataFrame:
     """`rows` with net (/24, /64 of client_ip), domain (of the client's name, else of its HELO) and asked, the folded recipient."""
     ip = C("client_ip")
-    name = pl.when(C("client_name").fill_null("unknown") != "unknown").then("client_name").otherwise("helo").str.to_lowercase()
+    name = (
+        pl.when(C("client_name").fill_null("unknown") != "unknown")
+        .then("client_name")
+        .otherwise("helo")
+        .str.to_lowercase()
+    )
     return rows.with_columns(
-        net=pl.when(ip.str.contains(":", literal=True)).then(ip.str.extract(r"^((?:[0-9a-fA-F]*:){1,4})"))
-        .otherwise(ip.str.extract(r"^(\d+\.\d+\.\d+)\.")).fill_null(ip),
+        net=pl.when(ip.str.contains(":", literal=True))
+        .then(ip.str.extract(r"^((?:[0-9a-fA-F]*:){1,4})"))
+        .otherwise(ip.str.extract(r"^(\d+\.\d+\.\d+)\."))
+        .fill_null(ip),
         domain=name.str.extract(r"([^.\[\]]+\.[^.\[\]]+)$"),
         asked=fold_address("recipient").fill_null(""),
         _sender=fold_address("sender").fill_null(""),
@@ -38,7 +54,9 @@ def name_client(rows: pl.DataFrame) -> pl.DataFrame:
 def outside(doors: pl.DataFrame, fleet: Fleet, hosts: frozenset[str]) -> pl.DataFrame:
     """Door tries of clients that are not hosts of ours with a log: what ours were told stands in their own logs."""
     named = name_hosts(doors, "client_name", "client_ip", "host", "client_host", fleet, hosts)
-    return named.filter(C("client_host").is_null() | ~C("client_host").is_in(list(hosts))).drop("client_host", "loopback")
+    return named.filter(C("client_host").is_null() | ~C("client_host").is_in(list(hosts))).drop(
+        "client_host", "loopback"
+    )
 
 
 def accepted(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
@@ -46,9 +64,11 @@ def accepted(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
     entered = hops.filter(C("client_ip").is_not_null() & C("client_host").is_null()).select(
         "hop", "host", "sender", "client_name", "client_ip", "helo", at="arrived"
     )
-    asked = recipients.filter((C("try_kind") != "refusal") | C("after_data")).select(
-        "hop", recipient=pl.coalesce("original_recipient", "recipient")
-    ).unique(maintain_order=True)
+    asked = (
+        recipients.filter((C("try_kind") != "refusal") | C("after_data"))
+        .select("hop", recipient=pl.coalesce("original_recipient", "recipient"))
+        .unique(maintain_order=True)
+    )
     return asked.join(entered, on="hop", how="inner")
 
 
@@ -75,9 +95,11 @@ def match_series(doors: pl.DataFrame, accepted: pl.DataFrame, ends_at: int) -> S
     )
     both = join_series(doors.filter(C("orig_queue_id").is_null()), accepted, known, ends_at)
     balance = pl.when("takes").then(-1).when("ends").then(0).otherwise(1).cum_sum().over("series")
-    both = both.with_columns(_left=balance).with_columns(
-        _least=pl.min_horizontal(C("_left").cum_min().shift().over("series"), 0).fill_null(0)
-    ).with_columns(took=C("takes") & (C("_left") >= C("_least")))
+    both = (
+        both.with_columns(_left=balance)
+        .with_columns(_least=pl.min_horizontal(C("_left").cum_min().shift().over("series"), 0).fill_null(0))
+        .with_columns(took=C("takes") & (C("_left") >= C("_least")))
+    )
     both = both.with_columns(
         rank=pl.when("ends").then(C("took").cum_sum().over("series")).otherwise((~C("ends")).cum_sum().over("series")),
         last_end=C("at").filter("ends").max().over("series"),
@@ -85,8 +107,12 @@ def match_series(doors: pl.DataFrame, accepted: pl.DataFrame, ends_at: int) -> S
     )
     oldest = both.filter(~C("ends")).select("series", "rank", pl.lit(True).alias("took"), first="at")
     ends = both.filter("takes").join(oldest, on=["series", "rank", "took"], how="left", maintain_order="left")
-    firsts = ends.filter(C("hop").is_not_null() & C("first").is_not_null()).select("asked", "hop", first_attempt_at="first")
-    refused = ends.filter(C("hop").is_null()).with_columns(first_attempt_at=pl.coalesce("first", "at"), tries=pl.lit(1, pl.Int64))
+    firsts = ends.filter(C("hop").is_not_null() & C("first").is_not_null()).select(
+        "asked", "hop", first_attempt_at="first"
+    )
+    refused = ends.filter(C("hop").is_null()).with_columns(
+        first_attempt_at=pl.coalesce("first", "at"), tries=pl.lit(1, pl.Int64)
+    )
     given_up = both.filter(~C("ends") & (C("last_end").is_null() | (C("at") > C("last_end"))))
     tails = given_up.unique("series", keep="last", maintain_order=True).join(
         given_up.group_by("series").agg(first_attempt_at=C("at").min(), tries=pl.len().cast(pl.Int64)), on="series"
@@ -103,15 +129,27 @@ def join_series(doors: pl.DataFrame, accepted: pl.DataFrame, known: pl.DataFrame
     whose oldest try is not known yet."""
     final = ((C("code") // 100 == 5) | C("dsn").str.starts_with("5")).fill_null(False)
     tries = doors.with_columns(
-        at="stamp", ends=final | (C("kind") == "arrive"), takes=final & (C("kind") != "arrive"), hop=pl.lit(None, pl.UInt64)
+        at="stamp",
+        ends=final | (C("kind") == "arrive"),
+        takes=final & (C("kind") != "arrive"),
+        hop=pl.lit(None, pl.UInt64),
     )
-    taken = accepted.unique(["hop", "asked"], keep="first", maintain_order=True).join(
-        known.select("hop", "asked", pl.lit(False).alias("takes")), on=["hop", "asked"], how="left", maintain_order="left"
-    ).with_columns(C("takes").fill_null(True), ends=pl.lit(True), place=pl.lit(0, pl.Int64))
+    taken = (
+        accepted.unique(["hop", "asked"], keep="first", maintain_order=True)
+        .join(
+            known.select("hop", "asked", pl.lit(False).alias("takes")),
+            on=["hop", "asked"],
+            how="left",
+            maintain_order="left",
+        )
+        .with_columns(C("takes").fill_null(True), ends=pl.lit(True), place=pl.lit(0, pl.Int64))
+    )
     both = pl.concat([tries, taken], how="diagonal_relaxed").filter(C("at") < ends_at)
     who = ["_sender", "asked"]
     nets = both.filter(C("domain").is_not_null()).group_by([*who, "domain"]).agg(_client=C("net").min())
-    both = both.join(nets, on=[*who, "domain"], how="left").with_columns(_client=pl.coalesce("_client", "net").fill_null(""))
+    both = both.join(nets, on=[*who, "domain"], how="left").with_columns(
+        _client=pl.coalesce("_client", "net").fill_null("")
+    )
     who = [*who, "_client"]
     both = both.sort([*who, "at", "place", "host", "hop"], nulls_last=False)
     fresh = pl.any_horizontal(C(k) != C(k).shift() for k in who) | (C("at") - C("at").shift() >= DOOR_WAIT_US)
@@ -122,9 +160,22 @@ def leave_waiting(both: pl.DataFrame, ends_at: int) -> pl.DataFrame:
     """EVENTS of the series that may go on: their tries that nothing took, and after these the last end."""
     alive = both.filter(C("at").max().over("series") + DOOR_WAIT_US >= ends_at)
     tries = alive.filter(~C("ends") & (C("rank") > C("taken")))
-    last = alive.filter("ends").unique("series", keep="last", maintain_order=True).join(
-        tries.select("series").unique(), on="series", how="semi", maintain_order="left"
-    ).select("host", "sender", "recipient", "client_name", "client_ip", "helo", stamp="at", place="place", kind=pl.lit("arrive", KIND))
+    last = (
+        alive.filter("ends")
+        .unique("series", keep="last", maintain_order=True)
+        .join(tries.select("series").unique(), on="series", how="semi", maintain_order="left")
+        .select(
+            "host",
+            "sender",
+            "recipient",
+            "client_name",
+            "client_ip",
+            "helo",
+            stamp="at",
+            place="place",
+            kind=pl.lit("arrive", KIND),
+        )
+    )
     return pl.concat([EVENTS.conform(tries), EVENTS.conform(last)])
 
 
@@ -138,11 +189,22 @@ def write_refusals(rows: pl.DataFrame, ends_at: int) -> pl.DataFrame:
     settled = pl.when("ends").then("at").when(C("at") + DOOR_WAIT_US < ends_at).then(C("at") + DOOR_WAIT_US)
     return rows.select(
         (ids[0] + ids[1].str.slice(0, 8)).alias("trace_id"),
-        "sender", "client_name", "client_ip", "dsn", "reply", "first_attempt_at",
-        recipient="recipient", original_recipient="recipient", n_recipients=pl.lit(1, pl.Int64), entry_host="host",
-        resolved_at="at", settled_at=settled,
+        "sender",
+        "client_name",
+        "client_ip",
+        "dsn",
+        "reply",
+        "first_attempt_at",
+        recipient="recipient",
+        original_recipient="recipient",
+        n_recipients=pl.lit(1, pl.Int64),
+        entry_host="host",
+        resolved_at="at",
+        settled_at=settled,
         outcome=pl.when("ends").then(pl.lit("rejected")).otherwise(pl.lit("deferred_at_door")),
-        path=pl.concat_list("host"), attempts="tries", cause="cause", certainty=pl.lit("certain"),
+        path=pl.concat_list("host"),
+        attempts="tries",
+        cause="cause",
+        certainty=pl.lit("certain"),
         flags=pl.lit([], pl.List(pl.String)),
     )
-

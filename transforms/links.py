@@ -22,22 +22,47 @@ LOOKAHEAD_US = 30 * 60_000_000
 """How long after its hand-over a child may first be seen."""
 
 EVIDENCE_RANK = {
-    "queued_as": 0, "lmtp_session": 0, "forwarded_as": 0, "orig_queue_id": 1, "requeued": 1, "filter_log": 2,
-    "notice": 3, "sieve_redirect": 4, "message_id_client": 5, "notice_by_time": 6, "message_id": 7,
+    "queued_as": 0,
+    "lmtp_session": 0,
+    "forwarded_as": 0,
+    "orig_queue_id": 1,
+    "requeued": 1,
+    "filter_log": 2,
+    "notice": 3,
+    "sieve_redirect": 4,
+    "message_id_client": 5,
+    "notice_by_time": 6,
+    "message_id": 7,
 }
 
 CANDIDATES: dict[str, pl.DataType | type[pl.DataType]] = {
-    "child": pl.UInt64, "parent": pl.UInt64, "kind": pl.String, "evidence": pl.String, "strength": pl.String,
-    "gap": pl.Int64, "lead": pl.Int64, "child_at": pl.Int64, "parent_at": pl.Int64,
+    "child": pl.UInt64,
+    "parent": pl.UInt64,
+    "kind": pl.String,
+    "evidence": pl.String,
+    "strength": pl.String,
+    "gap": pl.Int64,
+    "lead": pl.Int64,
+    "child_at": pl.Int64,
+    "parent_at": pl.Int64,
 }
 
 
 def index_hops(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
     """What a hop is looked up by: hop, host, queue_id, message_id, client_host, arrived, first_seen, last_seen, stored, and
     failed, the times at which recipients of it were given up."""
-    failed = recipients.filter(C("status").is_in(["bounced", "expired"])).group_by("hop").agg(failed=C("at").unique().sort())
+    failed = (
+        recipients.filter(C("status").is_in(["bounced", "expired"])).group_by("hop").agg(failed=C("at").unique().sort())
+    )
     return hops.select(
-        "hop", "host", "queue_id", "message_id", "client_host", "arrived", "first_seen", "last_seen",
+        "hop",
+        "host",
+        "queue_id",
+        "message_id",
+        "client_host",
+        "arrived",
+        "first_seen",
+        "last_seen",
         stored=C("stored_at").is_not_null(),
     ).join(failed, on="hop", how="left", maintain_order="left")
 
@@ -54,22 +79,49 @@ def claim_children(
     named = recipients.filter(C("next_queue_id").is_not_null() & (C("status") == "sent")).join(origin, on="hop")
     forwarded = (C("reply").str.starts_with("forwarded as")).fill_null(False)
     sent = named.select(
-        queue_id="next_queue_id", parent="hop", from_host="host",
+        queue_id="next_queue_id",
+        parent="hop",
+        from_host="host",
         relay_host=pl.when(forwarded).then("host").otherwise("relay_host"),
         same_host=forwarded,
-        kind=pl.when(forwarded).then(pl.lit("forward")).when(C("loopback")).then(pl.lit("filter")).otherwise(pl.lit("relay")),
+        kind=pl.when(forwarded)
+        .then(pl.lit("forward"))
+        .when(C("loopback"))
+        .then(pl.lit("filter"))
+        .otherwise(pl.lit("relay")),
         evidence=pl.when(forwarded).then(pl.lit("forwarded_as")).otherwise(pl.lit("queued_as")),
-        parent_at="at", started="try_start", message_id="message_id",
+        parent_at="at",
+        started="try_start",
+        message_id="message_id",
     )
     told = notices.filter(C("next_queue_id").is_not_null() & C("action").str.ends_with("_notice")).select(
-        queue_id="next_queue_id", parent="hop", from_host="host", relay_host="host", same_host=pl.lit(True),
-        kind="action", evidence=pl.lit("notice"), parent_at="at", started=C("at") - 60_000_000,
+        queue_id="next_queue_id",
+        parent="hop",
+        from_host="host",
+        relay_host="host",
+        same_host=pl.lit(True),
+        kind="action",
+        evidence=pl.lit("notice"),
+        parent_at="at",
+        started=C("at") - 60_000_000,
         message_id=pl.lit(None, pl.String),
     )
-    passed = filters.join(hops.select("hop", "host", "message_id", "arrived"), on="hop").select(
-        queue_id=C("next_queue_id").str.split("/"), parent="hop", from_host="host", relay_host="host", same_host=pl.lit(True),
-        kind=pl.lit("filter"), evidence=pl.lit("filter_log"), parent_at="at", started="arrived", message_id="message_id",
-    ).explode("queue_id")
+    passed = (
+        filters.join(hops.select("hop", "host", "message_id", "arrived"), on="hop")
+        .select(
+            queue_id=C("next_queue_id").str.split("/"),
+            parent="hop",
+            from_host="host",
+            relay_host="host",
+            same_host=pl.lit(True),
+            kind=pl.lit("filter"),
+            evidence=pl.lit("filter_log"),
+            parent_at="at",
+            started="arrived",
+            message_id="message_id",
+        )
+        .explode("queue_id")
+    )
     return pl.concat([sent, told, passed]).unique(["queue_id", "parent", "evidence"], keep="first", maintain_order=True)
 
 
@@ -77,9 +129,12 @@ def claim_parents(hops: pl.DataFrame) -> pl.DataFrame:
     """What children say of their parents: queue_id (the parent's), child, parent_host, arrival (requeue, notice, else
     a filter's), child_at, child_arrived."""
     return hops.filter(C("orig_queue_id").is_not_null()).select(
-        queue_id="orig_queue_id", child="hop",
+        queue_id="orig_queue_id",
+        child="hop",
         parent_host=pl.when(C("arrival").is_in(["requeue", "notice"])).then("host").otherwise("client_host"),
-        arrival="arrival", child_at="first_seen", child_arrived="arrived",
+        arrival="arrival",
+        child_at="first_seen",
+        child_arrived="arrived",
     )
 
 
@@ -102,29 +157,55 @@ def link_claimed_children(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFra
     blank = C("message_id").fill_null("").eq("") | C("message_id_right").fill_null("").eq("")
     certain = C("same_host") | same | (here & (blank | (C("client_host") == C("from_host")).fill_null(False)))
     return pairs.select(
-        child="hop", parent="parent", kind="kind",
-        evidence=pl.when(C("stored") & (C("evidence") == "queued_as")).then(pl.lit("lmtp_session")).otherwise("evidence"),
+        child="hop",
+        parent="parent",
+        kind="kind",
+        evidence=pl.when(C("stored") & (C("evidence") == "queued_as"))
+        .then(pl.lit("lmtp_session"))
+        .otherwise("evidence"),
         strength=pl.when(certain | notice | C("stored")).then(pl.lit("certain")).otherwise(pl.lit("likely")),
-        gap=C("first_seen") - C("parent_at"), lead=C("started") - C("arrived"), child_at="first_seen", parent_at="parent_at",
+        gap=C("first_seen") - C("parent_at"),
+        lead=C("started") - C("arrived"),
+        child_at="first_seen",
+        parent_at="parent_at",
     )
 
 
 def link_claimed_parents(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFrame:
     """Candidates from children's claims (XFORWARD's original queue ID, a requeue's old ID, the message that a notice is about): the
     latest such hop before the child. A notice made when a recipient of its message failed is a bounce, else a delay notice."""
-    pairs = meet(claims, own, ["queue_id"], "child_at", "last_seen").filter(
-        (C("child") != C("hop")) & (C("parent_host").is_null() | (C("parent_host") == C("host")))
-        & (C("arrived") <= C("child_arrived") + SKEW_US)
-    ).sort("child", "arrived", "hop").unique("child", keep="last", maintain_order=True)
+    pairs = (
+        meet(claims, own, ["queue_id"], "child_at", "last_seen")
+        .filter(
+            (C("child") != C("hop"))
+            & (C("parent_host").is_null() | (C("parent_host") == C("host")))
+            & (C("arrived") <= C("child_arrived") + SKEW_US)
+        )
+        .sort("child", "arrived", "hop")
+        .unique("child", keep="last", maintain_order=True)
+    )
     requeue, notice = (C("arrival") == "requeue").fill_null(False), (C("arrival") == "notice").fill_null(False)
     near = (C("failed") - C("child_at")).list.eval(pl.element().abs() <= NOTICE_US).list.any().fill_null(False)
     return pairs.select(
-        child="child", parent="hop",
-        kind=pl.when(requeue).then(pl.lit("requeue")).when(notice & near).then(pl.lit("bounce_notice"))
-        .when(notice).then(pl.lit("delay_notice")).otherwise(pl.lit("filter")),
-        evidence=pl.when(requeue).then(pl.lit("requeued")).when(notice).then(pl.lit("notice")).otherwise(pl.lit("orig_queue_id")),
+        child="child",
+        parent="hop",
+        kind=pl.when(requeue)
+        .then(pl.lit("requeue"))
+        .when(notice & near)
+        .then(pl.lit("bounce_notice"))
+        .when(notice)
+        .then(pl.lit("delay_notice"))
+        .otherwise(pl.lit("filter")),
+        evidence=pl.when(requeue)
+        .then(pl.lit("requeued"))
+        .when(notice)
+        .then(pl.lit("notice"))
+        .otherwise(pl.lit("orig_queue_id")),
         strength=pl.when(C("parent_host").is_null()).then(pl.lit("likely")).otherwise(pl.lit("certain")),
-        gap=C("child_at") - C("last_seen"), lead=pl.lit(None, pl.Int64), child_at="child_at", parent_at="last_seen",
+        gap=C("child_at") - C("last_seen"),
+        lead=pl.lit(None, pl.Int64),
+        child_at="child_at",
+        parent_at="last_seen",
     )
 
 
@@ -137,8 +218,14 @@ def offer_by_message_id(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.Data
         (C("next_queue_id").is_null() | C("loopback").fill_null(False)) & C("status").is_in(["sent", "redirected"])
     ).join(hops.select("hop", "host", "message_id"), on="hop")
     return given.filter(C("message_id").fill_null("") != "").select(
-        "message_id", parent="hop", host="host", address=fold_address("recipient"), parent_at="at", started="try_start",
-        redirect=C("status") == "redirected", filtered=C("loopback").fill_null(False),
+        "message_id",
+        parent="hop",
+        host="host",
+        address=fold_address("recipient"),
+        parent_at="at",
+        started="try_start",
+        redirect=C("status") == "redirected",
+        filtered=C("loopback").fill_null(False),
     )
 
 
@@ -149,7 +236,12 @@ def seek_by_message_id(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataF
     )
     asked = recipients.select("hop", address=fold_address(pl.coalesce("original_recipient", "recipient")))
     return brought.join(asked, on="hop", how="left").select(
-        "message_id", "client_host", "address", "arrived", child="hop", child_at="first_seen",
+        "message_id",
+        "client_host",
+        "address",
+        "arrived",
+        child="hop",
+        child_at="first_seen",
     )
 
 
@@ -159,23 +251,46 @@ def link_by_message_id(offers: pl.DataFrame, seekers: pl.DataFrame) -> pl.DataFr
     A store's redirect with one candidate is certain; the rest is likely.
     """
     given = offers.rename({"host": "client_host"})
-    known = meet(seekers.filter(C("address").is_not_null()), given, ["message_id", "client_host", "address"], "child_at", "parent_at")
-    whole = given.drop("address").sort(given.drop("address").columns).unique(
-        ["message_id", "client_host", "parent"], keep="first", maintain_order=True
+    known = meet(
+        seekers.filter(C("address").is_not_null()),
+        given,
+        ["message_id", "client_host", "address"],
+        "child_at",
+        "parent_at",
     )
-    nameless = meet(seekers.filter(C("address").is_null()), whole, ["message_id", "client_host"], "child_at", "parent_at")
-    pairs = pl.concat([known, nameless], how="diagonal").filter(
-        (C("child") != C("parent"))
-        & (C("arrived") >= C("started") - SKEW_US)
-        & (C("child_at") <= C("parent_at") + LOOKAHEAD_US)
-    ).sort("child", "parent", "parent_at", "started", "redirect", "filtered").unique(["child", "parent"], keep="first", maintain_order=True)
+    whole = (
+        given.drop("address")
+        .sort(given.drop("address").columns)
+        .unique(["message_id", "client_host", "parent"], keep="first", maintain_order=True)
+    )
+    nameless = meet(
+        seekers.filter(C("address").is_null()), whole, ["message_id", "client_host"], "child_at", "parent_at"
+    )
+    pairs = (
+        pl.concat([known, nameless], how="diagonal")
+        .filter(
+            (C("child") != C("parent"))
+            & (C("arrived") >= C("started") - SKEW_US)
+            & (C("child_at") <= C("parent_at") + LOOKAHEAD_US)
+        )
+        .sort("child", "parent", "parent_at", "started", "redirect", "filtered")
+        .unique(["child", "parent"], keep="first", maintain_order=True)
+    )
     alone = pl.len().over("child") == 1
     return pairs.select(
-        "child", "parent",
-        kind=pl.when("redirect").then(pl.lit("redirect")).when("filtered").then(pl.lit("filter")).otherwise(pl.lit("relay")),
+        "child",
+        "parent",
+        kind=pl.when("redirect")
+        .then(pl.lit("redirect"))
+        .when("filtered")
+        .then(pl.lit("filter"))
+        .otherwise(pl.lit("relay")),
         evidence=pl.when("redirect").then(pl.lit("sieve_redirect")).otherwise(pl.lit("message_id_client")),
         strength=pl.when(C("redirect") & alone).then(pl.lit("certain")).otherwise(pl.lit("likely")),
-        gap=C("child_at") - C("parent_at"), lead=C("started") - C("arrived"), child_at="child_at", parent_at="parent_at",
+        gap=C("child_at") - C("parent_at"),
+        lead=C("started") - C("arrived"),
+        child_at="child_at",
+        parent_at="parent_at",
     )
 
 
@@ -191,14 +306,24 @@ def offer_by_time(hops: pl.DataFrame, recipients: pl.DataFrame, fleet: Fleet) ->
     settings = {host: fleet.delay_warning_of(host) for host in silent["host"].unique()}
     after = C("host").replace_strict(settings, default=None, return_dtype=pl.Int64)
     failed = fates.filter(C("status").is_in(["bounced", "expired"])).select(
-        "host", "address", parent="hop", notice=pl.lit("bounce_notice"), due="at", since=C("at") - NOTICE_BY_TIME_US,
+        "host",
+        "address",
+        parent="hop",
+        notice=pl.lit("bounce_notice"),
+        due="at",
+        since=C("at") - NOTICE_BY_TIME_US,
         until=C("at") + NOTICE_BY_TIME_US,
     )
     waited = fates.filter(C("last_deferred").is_not_null() & after.is_not_null()).select(
-        "host", "address", parent="hop", notice=pl.lit("delay_notice"), due=C("arrived") + after,
+        "host",
+        "address",
+        parent="hop",
+        notice=pl.lit("delay_notice"),
+        due=C("arrived") + after,
         since=pl.max_horizontal("first_end", C("arrived") + after // 2),
         until=pl.min_horizontal(
-            C("arrived") + after * 3 // 2, pl.when(C("status") != "deferred").then(C("at") + NOTICE_BY_TIME_US)),
+            C("arrived") + after * 3 // 2, pl.when(C("status") != "deferred").then(C("at") + NOTICE_BY_TIME_US)
+        ),
     )
     return pl.concat([failed, waited]).unique(maintain_order=True)
 
@@ -206,9 +331,11 @@ def offer_by_time(hops: pl.DataFrame, recipients: pl.DataFrame, fleet: Fleet) ->
 def seek_by_time(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
     """Notices that name nothing: host, address (who is told), child, child_at."""
     made = hops.filter(C("instance").is_in(NAMELESS_NOTICES) & (C("sender") == "") & C("client_ip").is_null())
-    return made.join(recipients, on="hop").select(
-        "host", address=fold_address("recipient"), child="hop", child_at="first_seen"
-    ).unique(maintain_order=True)
+    return (
+        made.join(recipients, on="hop")
+        .select("host", address=fold_address("recipient"), child="hop", child_at="first_seen")
+        .unique(maintain_order=True)
+    )
 
 
 def link_by_time(offers: pl.DataFrame, seekers: pl.DataFrame) -> pl.DataFrame:
@@ -217,8 +344,15 @@ def link_by_time(offers: pl.DataFrame, seekers: pl.DataFrame) -> pl.DataFrame:
         (C("child") != C("parent")) & C("child_at").is_between("since", "until")
     )
     return pairs.select(
-        "child", "parent", kind="notice", evidence=pl.lit("notice_by_time"), strength=pl.lit("likely"),
-        gap=C("child_at") - C("due"), lead=pl.lit(None, pl.Int64), child_at="child_at", parent_at="due",
+        "child",
+        "parent",
+        kind="notice",
+        evidence=pl.lit("notice_by_time"),
+        strength=pl.lit("likely"),
+        gap=C("child_at") - C("due"),
+        lead=pl.lit(None, pl.Int64),
+        child_at="child_at",
+        parent_at="due",
     )
 
 
@@ -226,6 +360,8 @@ def fold_address(column: str | pl.Expr) -> pl.Expr:
     """An address for comparing: as logged, its domain in lower case, without the quotes some programs add."""
     text = C(column) if isinstance(column, str) else column
     parts = text.str.replace_all('"', "", literal=True)
-    return pl.when(parts.str.contains("@", literal=True)).then(
-        parts.str.replace(r"@[^@]*$", "") + "@" + parts.str.extract(r"@([^@]*)$").str.to_lowercase()
-    ).otherwise(parts)
+    return (
+        pl.when(parts.str.contains("@", literal=True))
+        .then(parts.str.replace(r"@[^@]*$", "") + "@" + parts.str.extract(r"@([^@]*)$").str.to_lowercase())
+        .otherwise(parts)
+    )

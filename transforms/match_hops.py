@@ -58,16 +58,16 @@ class MatchHops(beam.PTransform):  # type: ignore[misc]
         yield from pack("firsts", series.firsts, "hop", plan.shards)
         refusals = doors.write_refusals(series.never, plan.night.ends_at)
         if refusals.height:
-            yield from pack("refusals", refusals.with_columns(hash_columns(refusals, ["trace_id"]).alias("hop")), "hop", plan.shards)
+            yield from pack(
+                "refusals", refusals.with_columns(hash_columns(refusals, ["trace_id"]).alias("hop")), "hop", plan.shards
+            )
         waiting = series.waiting.filter(C("stamp") < plan.night.ends_at)
         if waiting.height:
             yield TaggedOutput("waiting", encode_frame(waiting))
 
     def expand(self, matches: PCollection[Keyed]) -> Any:
         return (
-            matches
-            | beam.GroupByKey()
-            | beam.FlatMap(self.match).with_outputs("candidates", "waiting", main="keyed")
+            matches | beam.GroupByKey() | beam.FlatMap(self.match).with_outputs("candidates", "waiting", main="keyed")
         )
 
 
@@ -95,5 +95,3 @@ class GrowForest(beam.PTransform):  # type: ignore[misc]
 def together(data: bytes) -> tuple[int, bytes]:
     """Everything under one key."""
     return 0, data
-
-

@@ -22,12 +22,15 @@ def host_of(name: str | None, ip: str | None, fleet: Fleet, hosts: frozenset[str
     return None
 
 
-def name_hosts(frame: pl.DataFrame, name: str, ip: str, own: str, out: str, fleet: Fleet, hosts: frozenset[str]) -> pl.DataFrame:
+def name_hosts(
+    frame: pl.DataFrame, name: str, ip: str, own: str, out: str, fleet: Fleet, hosts: frozenset[str]
+) -> pl.DataFrame:
     """`frame` with column `out`: the host of ours behind columns `name` and `ip`, the row's `own` host for the loopback."""
     pairs = frame.select(name, ip).unique()
     found = [host_of(a, b, fleet, hosts) for a, b in pairs.iter_rows()]
     named = pairs.with_columns(pl.Series("_host", found, pl.String))
     joined = frame.join(named, on=[name, ip], how="left", nulls_equal=True, maintain_order="left")
     return joined.with_columns(
-        pl.when(C("_host") == "self").then(C(own)).otherwise("_host").alias(out), (C("_host") == "self").alias("loopback")
+        pl.when(C("_host") == "self").then(C(own)).otherwise("_host").alias(out),
+        (C("_host") == "self").alias("loopback"),
     ).drop("_host")

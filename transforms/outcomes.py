@@ -21,8 +21,14 @@ DROPPED = r"(?i)^delivered to file:? /dev/null|^discarded\b"
 MAILBOX_PROGRAMS = ("virtual", "dovecot", "maildrop", "procmail", "cyrus", "dovecot-lda", "deliver")
 
 FINAL = {
-    "bounced": "bounced", "expired": "returned", "rejected": "rejected", "turned_away": "deferred_at_door",
-    "discarded": "discarded", "deleted": "deleted", "quarantined": "quarantined", "stored": "delivered",
+    "bounced": "bounced",
+    "expired": "returned",
+    "rejected": "rejected",
+    "turned_away": "deferred_at_door",
+    "discarded": "discarded",
+    "deleted": "deleted",
+    "quarantined": "quarantined",
+    "stored": "delivered",
 }
 
 
@@ -36,7 +42,11 @@ def judge_outcomes(rows: pl.DataFrame, ends_at: int, programs: Mapping[str, str]
     """
     rows = place_sent(rows, programs)
     sent, place = C("status") == "sent", C("place")
-    inside = C("relay_host").is_not_null() & place.is_null() & (~C("loopback").fill_null(False) | C("next_queue_id").is_not_null())
+    inside = (
+        C("relay_host").is_not_null()
+        & place.is_null()
+        & (~C("loopback").fill_null(False) | C("next_queue_id").is_not_null())
+    )
     lost = (sent & inside) | (C("status") == "redirected")
     deadline = C("at") + HANDOVER_WAIT_US
     watched = (C("relay_read_until") >= deadline).fill_null(False)
@@ -46,38 +56,60 @@ def judge_outcomes(rows: pl.DataFrame, ends_at: int, programs: Mapping[str, str]
     never_queued = pending & C("queued").is_null() & C("held_from").is_null()
     silent = never_queued & (C("last_seen") + UNFINISHED_US < ends_at)
     outcome = (
-        pl.when(C("status").is_in(list(FINAL))).then(C("status").replace_strict(FINAL, default=None, return_dtype=pl.String))
-        .when((pending | waits) & C("held_from").is_not_null()).then(pl.lit("held"))
-        .when(waits).then(pl.lit("queued"))
-        .when(sent & (place == "dropped")).then(pl.lit("discarded"))
-        .when(lost & (deadline >= ends_at)).then(pl.lit("in_transit"))
-        .when(lost & watched).then(pl.lit("missing"))
-        .when(lost).then(pl.lit("unknown"))
-        .when(sent).then(pl.lit("delivered"))
-        .when(pending & C("refused_at").is_not_null()).then(pl.lit("rejected"))
-        .when(pending & gone.is_not_null()).then(pl.lit("deleted"))
-        .when((never_queued & C("aborted_at").is_not_null()) | silent).then(pl.lit("aborted"))
+        pl.when(C("status").is_in(list(FINAL)))
+        .then(C("status").replace_strict(FINAL, default=None, return_dtype=pl.String))
+        .when((pending | waits) & C("held_from").is_not_null())
+        .then(pl.lit("held"))
+        .when(waits)
+        .then(pl.lit("queued"))
+        .when(sent & (place == "dropped"))
+        .then(pl.lit("discarded"))
+        .when(lost & (deadline >= ends_at))
+        .then(pl.lit("in_transit"))
+        .when(lost & watched)
+        .then(pl.lit("missing"))
+        .when(lost)
+        .then(pl.lit("unknown"))
+        .when(sent)
+        .then(pl.lit("delivered"))
+        .when(pending & C("refused_at").is_not_null())
+        .then(pl.lit("rejected"))
+        .when(pending & gone.is_not_null())
+        .then(pl.lit("deleted"))
+        .when((never_queued & C("aborted_at").is_not_null()) | silent)
+        .then(pl.lit("aborted"))
         .otherwise(pl.lit("queued"))
     )
     rows = rows.with_columns(outcome=outcome)
     resolved = (
-        pl.when(pending & (C("outcome") == "deleted")).then(gone)
-        .when(pending & (C("outcome") == "rejected")).then("refused_at")
-        .when(pending & (C("outcome") == "aborted")).then(pl.coalesce("aborted_at", "last_seen"))
-        .when(pending).then(pl.coalesce("held_from", "last_seen"))
+        pl.when(pending & (C("outcome") == "deleted"))
+        .then(gone)
+        .when(pending & (C("outcome") == "rejected"))
+        .then("refused_at")
+        .when(pending & (C("outcome") == "aborted"))
+        .then(pl.coalesce("aborted_at", "last_seen"))
+        .when(pending)
+        .then(pl.coalesce("held_from", "last_seen"))
         .otherwise(C("at"))
     )
     settled = (
-        pl.when(C("outcome").is_in(["queued", "held", "in_transit"])).then(None)
-        .when(C("outcome").is_in(["missing", "unknown"])).then(deadline)
-        .when((C("outcome") == "aborted") & C("aborted_at").is_null()).then(resolved + UNFINISHED_US)
-        .when(C("outcome") == "deferred_at_door").then(
-            pl.when(resolved + DOOR_WAIT_US < ends_at).then(resolved + DOOR_WAIT_US))
+        pl.when(C("outcome").is_in(["queued", "held", "in_transit"]))
+        .then(None)
+        .when(C("outcome").is_in(["missing", "unknown"]))
+        .then(deadline)
+        .when((C("outcome") == "aborted") & C("aborted_at").is_null())
+        .then(resolved + UNFINISHED_US)
+        .when(C("outcome") == "deferred_at_door")
+        .then(pl.when(resolved + DOOR_WAIT_US < ends_at).then(resolved + DOOR_WAIT_US))
         .otherwise(resolved)
     )
     delivered = C("outcome") == "delivered"
-    place = pl.when(delivered & (C("status") == "stored")).then(pl.lit("mailbox")).when(delivered).then(
-        pl.coalesce("place", pl.lit("outside")))
+    place = (
+        pl.when(delivered & (C("status") == "stored"))
+        .then(pl.lit("mailbox"))
+        .when(delivered)
+        .then(pl.coalesce("place", pl.lit("outside")))
+    )
     return rows.with_columns(resolved=resolved, settled=settled, place=place)
 
 
@@ -88,11 +120,16 @@ def place_sent(rows: pl.DataFrame, programs: Mapping[str, str]) -> pl.DataFrame:
     known = {**dict.fromkeys(MAILBOX_PROGRAMS, "mailbox"), **{name: meaning[what] for name, what in programs.items()}}
     named = pl.coalesce(reply.str.extract(COMMAND), C("relay_name").str.to_lowercase())
     place = (
-        pl.when(reply.str.contains(DROPPED) | (C("service") == "discard").fill_null(False)).then(pl.lit("dropped"))
-        .when(reply.str.contains(MAILBOX_WORDS)).then(pl.lit("mailbox"))
-        .when(named.is_in(list(known))).then(named.replace_strict(known, default=None, return_dtype=pl.String))
-        .when(reply.str.contains(PROGRAM_WORDS) | (C("relay_name") == "local").fill_null(False)).then(pl.lit("program"))
+        pl.when(reply.str.contains(DROPPED) | (C("service") == "discard").fill_null(False))
+        .then(pl.lit("dropped"))
+        .when(reply.str.contains(MAILBOX_WORDS))
+        .then(pl.lit("mailbox"))
+        .when(named.is_in(list(known)))
+        .then(named.replace_strict(known, default=None, return_dtype=pl.String))
+        .when(reply.str.contains(PROGRAM_WORDS) | (C("relay_name") == "local").fill_null(False))
+        .then(pl.lit("program"))
     )
     loop = C("loopback").fill_null(False) & C("next_queue_id").is_null()
-    return rows.with_columns(place=pl.when(C("status") == "sent").then(
-        pl.coalesce(place, pl.when(loop).then(pl.lit("program")))))
+    return rows.with_columns(
+        place=pl.when(C("status") == "sent").then(pl.coalesce(place, pl.when(loop).then(pl.lit("program"))))
+    )

@@ -15,7 +15,7 @@ from hoptrace.transforms.kinds import part_kinds
 from hoptrace.transforms.parse import Parsed, parse_chunk
 from hoptrace.transforms.plan import Keyed, Plan
 from hoptrace.transforms.read import FileReport, Range, read_chunks
-from hoptrace.transforms.sessions import MARK_COLUMNS, SESSION_KINDS, name_session
+from hoptrace.transforms.sessions import SESSION_KINDS, name_session
 
 C = pl.col
 OUTPUTS = ("sessions", "coverage", "unparsed", "files", "counts")
@@ -43,7 +43,9 @@ def key_sessions(events: pl.DataFrame, shards: int) -> Iterator[Keyed]:
     begins = (C("kind") == "arrive") & name_session().is_not_null()
     sessions = events.filter(C("kind").is_in(SESSION_KINDS) & (begins | C("queue_id").is_null()))
     if sessions.height:
-        yield from pack("sessions", sessions.with_columns(hash_columns(sessions, ["host", "pid"]).alias("key")), "key", shards)
+        yield from pack(
+            "sessions", sessions.with_columns(hash_columns(sessions, ["host", "pid"]).alias("key")), "key", shards
+        )
 
 
 class ParseRange(beam.DoFn):  # type: ignore[misc]
@@ -90,4 +92,3 @@ class ParseLogs(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, ranges: PCollection[Range]) -> Any:
         return ranges | beam.Reshuffle() | beam.ParDo(ParseRange(self.plan)).with_outputs(*OUTPUTS, main="keyed")
-

@@ -12,6 +12,14 @@ from hoptrace.transforms.plan import Keyed, Plan
 from hoptrace.transforms.roots import FOREST, place_hops
 
 
+def find_component(frame: pl.DataFrame, components: pl.DataFrame) -> pl.DataFrame:
+    """`frame`, by hop, with the component of each hop; an unlinked hop is its own."""
+    if "component" in frame.columns:
+        return frame
+    joined = frame.join(components, on="hop", how="left", maintain_order="left")
+    return joined.with_columns(pl.coalesce("component", "hop"))
+
+
 class PlaceStays(beam.PTransform):  # type: ignore[misc]
     """PCollection[Keyed] by hop (stays, forest, firsts, refusals) -> tagged: placed (Keyed by component), counts."""
 
@@ -31,12 +39,11 @@ class PlaceStays(beam.PTransform):  # type: ignore[misc]
                 tables[name] = place_hops(tables[name], forest)
         components = forest.select("hop", "component")
         for name, frame in tables.items():
-            if "component" not in frame.columns:
-                frame = frame.join(components, on="hop", how="left", maintain_order="left").with_columns(
-                    pl.coalesce("component", "hop"))
-            yield from pack(name, frame, "component", shards)
+            yield from pack(name, find_component(frame, components), "component", shards)
         yield TaggedOutput("counts", ("hops placed", tables["hops"].height if "hops" in tables else 0))
-        yield TaggedOutput("counts", ("recipients placed", tables["recipients"].height if "recipients" in tables else 0))
+        yield TaggedOutput(
+            "counts", ("recipients placed", tables["recipients"].height if "recipients" in tables else 0)
+        )
 
     def expand(self, parts: PCollection[Keyed]) -> Any:
         return parts | beam.GroupByKey() | beam.FlatMap(self.place).with_outputs("counts", main="placed")

@@ -29,9 +29,7 @@ class NightTables:
     skew: pl.DataFrame
 
 
-def tell_night(
-    placed: dict[str, pl.DataFrame], fleet: Fleet, night: Night, read_until: dict[str, int]
-) -> NightTables:
+def tell_night(placed: dict[str, pl.DataFrame], fleet: Fleet, night: Night, read_until: dict[str, int]) -> NightTables:
     """The tables of the traces in `placed` (frames hops, recipients, notices, firsts, refusals, cut_*; what is lacking has no rows)."""
     placed = fill_placed(placed)
     traces = write_traces(placed, fleet, night, read_until)
@@ -40,7 +38,7 @@ def tell_night(
     still = leave_open(deliveries, fleet, night)
     return NightTables(
         {"deliveries": settled, "open": still, **list_hops(traces, placed["recipients"], night),
-         "notices": list_notices(traces, settled, still)},
+         "notices": list_notices(traces, settled)},
         carry_over(placed, traces, night),
         add_up([summarise_deliveries(settled), summarise_open(still, night.ends_at),
                 summarise_stays(placed["recipients"], traces.hops, night.starts_at, night.ends_at)]),
@@ -51,8 +49,14 @@ def tell_night(
 def class_delays(rows: pl.DataFrame, fleet: Fleet) -> pl.DataFrame:
     """`rows` with delay_class from delay_s and the fleet's two thresholds."""
     late, overdue = fleet.warn_after_us / 1e6, fleet.return_after_us / 1e6
-    word = pl.when(C("delay_s") < late).then(pl.lit("on_time")).when(C("delay_s") < overdue).then(pl.lit("late")).when(
-        C("delay_s").is_not_null()).then(pl.lit("overdue"))
+    word = (
+        pl.when(C("delay_s") < late)
+        .then(pl.lit("on_time"))
+        .when(C("delay_s") < overdue)
+        .then(pl.lit("late"))
+        .when(C("delay_s").is_not_null())
+        .then(pl.lit("overdue"))
+    )
     return rows.with_columns(delay_class=word)
 
 
@@ -76,8 +80,15 @@ def list_hops(traces: Traces, recipients: pl.DataFrame, night: Night) -> dict[st
     ended = hops.filter(C("ended_at").is_between(night.starts_at, night.ends_at, closed="left"))
     key = ["hop", "host", "instance", "queue_id", "epoch"]
     seconds = {f"{stage}_s": seconds_of(f"{stage}_us") for stage in ("in_queue", "held", "connect", "transmit")}
-    rows = recipients.drop("host", "instance", "queue_id", "epoch", strict=False).join(ended.select(key), on="hop").with_columns(
-        first_attempt_at="first_end", last_attempt_at="logged_at", waiting_retry_s=seconds_of("waiting_us"), **seconds,
+    rows = (
+        recipients.drop("host", "instance", "queue_id", "epoch", strict=False)
+        .join(ended.select(key), on="hop")
+        .with_columns(
+            first_attempt_at="first_end",
+            last_attempt_at="logged_at",
+            waiting_retry_s=seconds_of("waiting_us"),
+            **seconds,
+        )
     )
     return {"hops": ended, "hop_recipients": rows, "handoffs": list_handoffs(hops, recipients, night)}
 
@@ -85,23 +96,42 @@ def list_hops(traces: Traces, recipients: pl.DataFrame, night: Night) -> dict[st
 def list_handoffs(hops: pl.DataFrame, recipients: pl.DataFrame, night: Night) -> pl.DataFrame:
     """HANDOFFS of the night: per link the recipients that the giver handed over under the taker's queue ID."""
     own = hops.select(giver="hop", from_host="host", from_queue_id="queue_id", from_epoch="epoch")
-    taken = hops.filter((C("parent").is_not_null() | C("about").is_not_null()) & C("first_seen").is_between(
-        night.starts_at, night.ends_at, closed="left")).select(
-        giver=pl.coalesce("parent", "about"), kind=pl.coalesce("kind", "notice"),
+    taken = hops.filter(
+        (C("parent").is_not_null() | C("about").is_not_null())
+        & C("first_seen").is_between(night.starts_at, night.ends_at, closed="left")
+    ).select(
+        giver=pl.coalesce("parent", "about"),
+        kind=pl.coalesce("kind", "notice"),
         evidence=pl.when(C("parent").is_not_null()).then("evidence").otherwise(pl.lit("notice")),
-        strength=pl.coalesce("strength", "notice_strength"), gap_s=seconds_of("gap"),
-        to_host="host", to_queue_id="queue_id", to_epoch="epoch",
-        late=pl.lit(False), duplicate=pl.lit(False),
+        strength=pl.coalesce("strength", "notice_strength"),
+        gap_s=seconds_of("gap"),
+        to_host="host",
+        to_queue_id="queue_id",
+        to_epoch="epoch",
+        late=pl.lit(False),
+        duplicate=pl.lit(False),
     )
-    given = recipients.filter(C("next_queue_id").is_not_null()).select("recipient", giver="hop", to_queue_id="next_queue_id")
+    given = recipients.filter(C("next_queue_id").is_not_null()).select(
+        "recipient", giver="hop", to_queue_id="next_queue_id"
+    )
     return taken.join(own, on="giver").join(given, on=["giver", "to_queue_id"], how="left")
 
 
-def list_notices(traces: Traces, settled: pl.DataFrame, still: pl.DataFrame) -> pl.DataFrame:
+def list_notices(traces: Traces, settled: pl.DataFrame) -> pl.DataFrame:
     """NOTICES whose own fate is settled in the night."""
-    made = traces.hops.filter(C("about").is_not_null()).select(
-        "host", "queue_id", "trace_id", kind="notice", made_at="arrived", about_trace_id="about_trace", about="about",
-    ).join(traces.hops.select(about="hop", about_queue_id="queue_id"), on="about")
+    made = (
+        traces.hops.filter(C("about").is_not_null())
+        .select(
+            "host",
+            "queue_id",
+            "trace_id",
+            kind="notice",
+            made_at="arrived",
+            about_trace_id="about_trace",
+            about="about",
+        )
+        .join(traces.hops.select(about="hop", about_queue_id="queue_id"), on="about")
+    )
     return made.join(settled.select("trace_id", "recipient", "outcome", "resolved_at"), on="trace_id", how="inner")
 
 
@@ -111,13 +141,18 @@ def carry_over(placed: dict[str, pl.DataFrame], traces: Traces, night: Night) ->
     unsettled = traces.deliveries.filter(waits).select("component")
     hops = traces.hops
     unended = C("ended_at").is_null() | (C("ended_at") >= night.ends_at)
-    crossing = hops.filter((C("last_seen") >= night.ends_at) | (unended & (C("last_seen") >= night.ends_at - RECENT_US)))
+    crossing = hops.filter(
+        (C("last_seen") >= night.ends_at) | (unended & (C("last_seen") >= night.ends_at - RECENT_US))
+    )
     wanted = hops.join(pl.concat([unsettled, crossing.select("component")]).unique(), on="component", how="semi")
     ahead = C("last_seen") >= night.ends_at
     cut = placed["cut_hops"].join(wanted.filter(ahead).select("hop"), on="hop", how="semi")
     events = [unfold_firsts(wanted, placed["firsts"])]
-    for those, prefix in ((wanted.filter(~ahead), ""), (cut, "cut_")):
+    whole = placed["hops"].join(wanted.filter(~ahead).select("hop"), on="hop", how="semi")
+    for those, prefix in ((whole, ""), (cut, "cut_")):
         keys = those.select("hop")
-        told = (placed[f"{prefix}{name}"].join(keys, on="hop", how="semi") for name in ("recipients", "notices", "filters"))
+        told = (
+            placed[f"{prefix}{name}"].join(keys, on="hop", how="semi") for name in ("recipients", "notices", "filters")
+        )
         events.append(unfold_hops(those, *told))
     return pl.concat(events)

@@ -7,7 +7,6 @@ from typing import BinaryIO
 import numpy as np
 from isal import isal_zlib
 
-from hoptrace.schemas.errors import HoptraceError
 from hoptrace.transforms.decompress import MAGIC_BYTES, Damage, compression_of, decompress
 from hoptrace.transforms.storage import open_file
 

@@ -14,31 +14,43 @@ MASK = (
 
 DISCARDED = r"(?i)^(?:\d{3} )?(?:\d\.\d\.\d )?(?:Ok, )?(?:discarded|silently discarded)\b"
 KEPT = r"(?i)\bquarantined?\b"
+DSN = r"(?:^|[ -])([245]\.\d{1,3}\.\d{1,3})\b"
 UNSURE = "message may be sent more than once"
 
 
 def judge_reply(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows with `status`, `dsn`, `reply` (and `code`, `stage` where known): a 'sent' that a filter dropped is no more.
 
-    Adds `cause` and `unsure`: cause is null for what was delivered; unsure where the remote may have taken a copy of a
-    failed try.
+    A dsn that the line does not name is taken from the reply. Adds `cause` and `unsure`: cause is null for what was
+    delivered; unsure where the remote may have taken a copy of a failed try.
     """
     reply = C("reply")
     dropped = (C("status") == "sent") & reply.str.contains(DISCARDED)
     rows = rows.with_columns(
-        status=pl.when(dropped.fill_null(False) & reply.str.contains(KEPT)).then(pl.lit("quarantined"))
-        .when(dropped.fill_null(False)).then(pl.lit("discarded")).otherwise("status"),
+        status=pl.when(dropped.fill_null(False) & reply.str.contains(KEPT))
+        .then(pl.lit("quarantined"))
+        .when(dropped.fill_null(False))
+        .then(pl.lit("discarded"))
+        .otherwise("status"),
         unsure=reply.str.contains(UNSURE, literal=True).fill_null(False),
     )
+    rows = rows.with_columns(dsn=pl.when(C("dsn").is_null()).then(reply.str.extract(DSN)).otherwise("dsn"))
+    failed = rows.select((~C("status").is_in(["sent", "stored", "redirected"])).fill_null(True)).to_series()
+    told = ["dsn", "_masked", *(name for name in ("code", "stage") if name in rows.columns)]
+    texts = rows.filter(failed).with_columns(_masked=mask_reply(reply)).select(told)
+    distinct = texts.unique()
+    causes = [name_cause(*row) for row in distinct.iter_rows()]
+    named = texts.join(
+        distinct.with_columns(pl.Series("cause", causes, pl.String)), on=told, how="left", nulls_equal=True,
+        maintain_order="left",
+    )  # fmt: skip
+    cause = pl.Series("cause", [None], pl.String).new_from_index(0, rows.height)
+    return rows.with_columns(cause.scatter(failed.arg_true(), named["cause"]))
+
+
+def mask_reply(reply: pl.Expr) -> pl.Expr:
+    """A reply with what differs from mail to mail put out of sight."""
     masked = reply.str.slice(0, 500)
     for pattern, mask in MASK:
         masked = masked.str.replace_all(pattern, mask)
-    fails = ~C("status").is_in(["sent", "stored", "redirected"])
-    rows = rows.with_columns(_masked=pl.when(fails).then(masked))
-    told = ["dsn", "_masked", *(name for name in ("code", "stage") if name in rows.columns)]
-    texts = rows.filter(fails).select(told).unique()
-    causes = [name_cause(*row) for row in texts.iter_rows()]
-    named = texts.with_columns(pl.Series("cause", causes, pl.String), _fails=pl.lit(True))
-    rows = rows.with_columns(_fails=fails)
-    rows = rows.join(named, on=[*told, "_fails"], how="left", nulls_equal=True, maintain_order="left")
-    return rows.drop("_masked", "_fails")
+    return masked

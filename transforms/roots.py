@@ -10,9 +10,21 @@ from hoptrace.transforms.links import EVIDENCE_RANK
 C = pl.col
 Pointers = np.ndarray[Any, np.dtype[np.int64]]
 FOREST: dict[str, pl.DataType | type[pl.DataType]] = {
-    "hop": pl.UInt64, "root": pl.UInt64, "parent": pl.UInt64, "kind": pl.String, "evidence": pl.String, "strength": pl.String,
-    "gap": pl.Int64, "lead": pl.Int64, "parent_at": pl.Int64, "about": pl.UInt64, "notice": pl.String, "notice_strength": pl.String,
-    "told_at": pl.Int64, "about_root": pl.UInt64, "component": pl.UInt64,
+    "hop": pl.UInt64,
+    "root": pl.UInt64,
+    "parent": pl.UInt64,
+    "kind": pl.String,
+    "evidence": pl.String,
+    "strength": pl.String,
+    "gap": pl.Int64,
+    "lead": pl.Int64,
+    "parent_at": pl.Int64,
+    "about": pl.UInt64,
+    "notice": pl.String,
+    "notice_strength": pl.String,
+    "told_at": pl.Int64,
+    "about_root": pl.UInt64,
+    "component": pl.UInt64,
 }
 
 
@@ -51,7 +63,9 @@ def find_roots(children: pl.Series, parents: pl.Series) -> pl.DataFrame:
         first = circling[least[circling] == circling]
         cut[first], up[first] = True, first
         jump, _ = double(up, up)
-    return pl.DataFrame({"hop": keys, "root": keys[jump], "cut": cut}, schema={"hop": pl.UInt64, "root": pl.UInt64, "cut": pl.Boolean})
+    return pl.DataFrame(
+        {"hop": keys, "root": keys[jump], "cut": cut}, schema={"hop": pl.UInt64, "root": pl.UInt64, "cut": pl.Boolean}
+    )
 
 
 def double(up: Pointers, least: Pointers) -> tuple[Pointers, Pointers]:
@@ -80,17 +94,24 @@ def grow_forest(candidates: pl.DataFrame) -> pl.DataFrame:
     cut = roots.filter("cut").select(child="hop")
     going_on = going_on.join(cut, on="child", how="anti")
     rows = roots.drop("cut").join(
-        going_on.select("parent", "kind", "evidence", "strength", "gap", "lead", "parent_at", hop="child"), on="hop", how="left"
+        going_on.select("parent", "kind", "evidence", "strength", "gap", "lead", "parent_at", hop="child"),
+        on="hop",
+        how="left",
     )
     notices = told.select(hop="child", about="parent", notice="kind", notice_strength="strength", told_at="parent_at")
     rows = rows.join(notices, on="hop", how="full", coalesce=True).with_columns(root=pl.coalesce("root", "hop"))
     about = roots.select(about="hop", about_root="root")
-    together = find_roots(pl.concat([going_on["child"], told["child"]]), pl.concat([going_on["parent"], told["parent"]]))
-    return rows.join(about, on="about", how="left").with_columns(
-        about_root=pl.when(C("about").is_not_null()).then(pl.coalesce("about_root", "about"))
-    ).join(together.select("hop", component="root"), on="hop", how="full", coalesce=True).with_columns(
-        root=pl.coalesce("root", "hop")
-    ).select(FOREST.keys()).sort("hop")
+    together = find_roots(
+        pl.concat([going_on["child"], told["child"]]), pl.concat([going_on["parent"], told["parent"]])
+    )
+    return (
+        rows.join(about, on="about", how="left")
+        .with_columns(about_root=pl.when(C("about").is_not_null()).then(pl.coalesce("about_root", "about")))
+        .join(together.select("hop", component="root"), on="hop", how="full", coalesce=True)
+        .with_columns(root=pl.coalesce("root", "hop"))
+        .select(FOREST.keys())
+        .sort("hop")
+    )
 
 
 def place_hops(hops: pl.DataFrame, forest: pl.DataFrame) -> pl.DataFrame:

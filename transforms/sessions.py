@@ -26,9 +26,11 @@ def fold_sessions(events: pl.DataFrame) -> pl.DataFrame:
     message is a door.
     """
     refused = (C("kind") == "proxy") & (C("action") == "reject")
-    events = events.filter(C("kind").is_in(SESSION_KINDS)).with_columns(
-        kind=pl.when(refused.fill_null(False)).then(pl.lit("door", KIND)).otherwise("kind")
-    ).with_row_index("_row")
+    events = (
+        events.filter(C("kind").is_in(SESSION_KINDS))
+        .with_columns(kind=pl.when(refused.fill_null(False)).then(pl.lit("door", KIND)).otherwise("kind"))
+        .with_row_index("_row")
+    )
     marks = mark_sessions(events)
     spots = events.filter(C("kind").is_in(["door", "refuse", "lost"]) & C("queue_id").is_null()).join(
         marks.select("_row", "_next", "_last"), on="_row", how="left", maintain_order="left"
@@ -51,21 +53,29 @@ def fold_sessions(events: pl.DataFrame) -> pl.DataFrame:
 def mark_sessions(events: pl.DataFrame) -> pl.DataFrame:
     """_row, _next, _last, _begin: per event the row of its session's next and last mail, and of the line that began it."""
     own = name_session()
-    rows = events.select("_row", "host", "stamp", "place", "kind", C("queue_id").is_not_null().alias("_named"), _own=own).sort(
-        "host", "_own", "stamp", "place", "_row", nulls_last=False
-    )
+    rows = events.select(
+        "_row", "host", "stamp", "place", "kind", C("queue_id").is_not_null().alias("_named"), _own=own
+    ).sort("host", "_own", "stamp", "place", "_row", nulls_last=False)
     same = (C("host") == C("host").shift()) & (C("_own") == C("_own").shift())
-    cut = (C("kind") == "connect") | (C("kind").shift() == "disconnect") | (C("stamp") - C("stamp").shift() > QUIET_GAP_US)
+    cut = (
+        (C("kind") == "connect")
+        | (C("kind").shift() == "disconnect")
+        | (C("stamp") - C("stamp").shift() > QUIET_GAP_US)
+    )
     rows = rows.with_columns(_session=(~same.fill_null(False) | cut.fill_null(True)).cum_sum())
     mail = pl.when((C("kind") == "arrive") & C("_named")).then(pl.struct("_row", "_session"))
     begin = pl.when(C("kind") == "connect").then(pl.struct("_row", "_session"))
     sought = {"_next": mail.backward_fill(), "_last": mail.forward_fill(), "_begin": begin.forward_fill()}
     rows = rows.with_columns(**sought)
-    return rows.select("_row", *(
-        pl.when((C(name).struct.field("_session") == C("_session")) & C("_own").is_not_null()).then(
-            C(name).struct.field("_row")).alias(name)
-        for name in sought
-    ))
+    return rows.select(
+        "_row",
+        *(
+            pl.when((C(name).struct.field("_session") == C("_session")) & C("_own").is_not_null())
+            .then(C(name).struct.field("_row"))
+            .alias(name)
+            for name in sought
+        ),
+    )
 
 
 def cut_sessions(told: pl.DataFrame, ends_at: int) -> pl.DataFrame:

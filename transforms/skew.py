@@ -14,11 +14,16 @@ def sample_skew(hops: pl.DataFrame, starts_at: int, ends_at: int) -> pl.DataFram
     giver's attempt began. Zero: both could be right. hops: with the forest's kind, strength, gap and lead.
     """
     links = hops.filter(
-        (C("kind") == "relay") & (C("strength") == "certain") & C("lead").is_not_null()
-        & (C("first_seen") >= starts_at) & (C("first_seen") < ends_at)
+        (C("kind") == "relay")
+        & (C("strength") == "certain")
+        & C("lead").is_not_null()
+        & (C("first_seen") >= starts_at)
+        & (C("first_seen") < ends_at)
     )
     off = pl.when(C("gap") > 0).then("gap").when(C("lead") > 0).then(-C("lead")).otherwise(0)
-    return links.group_by("host", hour=C("first_seen") // HOUR_US * HOUR_US, skew_ms=off // MS).agg(links=pl.len().cast(pl.Int64))
+    return links.group_by("host", hour=C("first_seen") // HOUR_US * HOUR_US, skew_ms=off // MS).agg(
+        links=pl.len().cast(pl.Int64)
+    )
 
 
 def find_skew(samples: list[pl.DataFrame]) -> pl.DataFrame:
@@ -28,6 +33,8 @@ def find_skew(samples: list[pl.DataFrame]) -> pl.DataFrame:
     by = ["host", "hour"]
     counted = pl.concat(samples).group_by(*by, "skew_ms").agg(C("links").sum()).sort(*by, "skew_ms")
     reached = counted.with_columns(below=C("links").cum_sum().over(by), all=C("links").sum().over(by))
-    return reached.filter(2 * C("below") >= C("all")).unique(by, keep="first", maintain_order=True).select(
-        *by, skew_s=C("skew_ms") / 1000
+    return (
+        reached.filter(2 * C("below") >= C("all"))
+        .unique(by, keep="first", maintain_order=True)
+        .select(*by, skew_s=C("skew_ms") / 1000)
     )

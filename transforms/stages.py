@@ -24,7 +24,10 @@ def split_stay(steps: pl.DataFrame) -> pl.DataFrame:
     )
     left = C("_span")
     wanted = {
-        "connect": C("connect_us"), "transmit": C("transmit_us"), "held": C("held_us"), "waiting_retry": C("waiting_us") - C("held_us"),
+        "connect": C("connect_us"),
+        "transmit": C("transmit_us"),
+        "held": C("held_us"),
+        "waiting_retry": C("waiting_us") - C("held_us"),
         "receive": pl.when(~C("partial")).then(pl.coalesce("queued", "arrived") - C("_begin")),
     }
     for stage, want in wanted.items():
@@ -45,7 +48,9 @@ def settle_remainder(steps: pl.DataFrame, delay: pl.DataFrame) -> pl.DataFrame:
     total = pl.sum_horizontal(*STAGES)
     spent = steps.group_by("last").agg(_spent=total.sum())
     final = C("step") == 0
-    steps = steps.join(spent, on="last", how="left", maintain_order="left").join(delay, on="last", how="left", maintain_order="left")
+    steps = steps.join(spent, on="last", how="left", maintain_order="left").join(
+        delay, on="last", how="left", maintain_order="left"
+    )
     rest = pl.when(final).then(C("delay_us") - C("_spent")).otherwise(0).fill_null(0)
     alone = C("previous_at").is_null()
     return steps.with_columns(
@@ -57,6 +62,8 @@ def settle_remainder(steps: pl.DataFrame, delay: pl.DataFrame) -> pl.DataFrame:
 def find_worst(steps: pl.DataFrame) -> pl.DataFrame:
     """last, worst_host, worst_stage: where most of the delay went; the earlier stay on a tie."""
     long = steps.unpivot(list(STAGES), index=["last", "step", "host"], variable_name="worst_stage", value_name="us")
-    return long.sort(["last", "us", "step", "worst_stage"], descending=[False, True, True, False]).unique(
-        "last", keep="first", maintain_order=True
-    ).select("last", "worst_stage", worst_host="host")
+    return (
+        long.sort(["last", "us", "step", "worst_stage"], descending=[False, True, True, False])
+        .unique("last", keep="first", maintain_order=True)
+        .select("last", "worst_stage", worst_host="host")
+    )

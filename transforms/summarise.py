@@ -36,7 +36,10 @@ def count_rows(rows: pl.DataFrame, metric: str, dimensions: dict[str, pl.Expr]) 
     A message counts once, in the lowest of its buckets.
     """
     ready = rows.with_columns(bucket=bucket_of(C("us")), metric=pl.lit(metric))
-    return [count_buckets(ready.with_columns(dimension=pl.lit(dimension), value=value)) for dimension, value in dimensions.items()]
+    return [
+        count_buckets(ready.with_columns(dimension=pl.lit(dimension), value=value))
+        for dimension, value in dimensions.items()
+    ]
 
 
 def count_buckets(rows: pl.DataFrame) -> pl.DataFrame:
@@ -44,9 +47,11 @@ def count_buckets(rows: pl.DataFrame) -> pl.DataFrame:
     lowest = C("bucket").fill_null(-1) == C("bucket").fill_null(-1).min().over([*KEYS[:-1], "message"])
     return (
         rows.filter(C("value").is_not_null())
-        .group_by(*KEYS, "message").agg(C("n_recipients").sum())
+        .group_by(*KEYS, "message")
+        .agg(C("n_recipients").sum())
         .with_columns(lowest=lowest)
-        .group_by(KEYS).agg(recipients=C("n_recipients").sum(), messages=C("lowest").sum().cast(pl.Int64))
+        .group_by(KEYS)
+        .agg(recipients=C("n_recipients").sum(), messages=C("lowest").sum().cast(pl.Int64))
     )
 
 
@@ -65,13 +70,23 @@ def summarise_deliveries(rows: pl.DataFrame) -> pl.DataFrame:
     base = rows.with_columns(
         hour=C("settled_at") // HOUR_US * HOUR_US,
         us=pl.when(C("outcome") == "delivered").then((C("delay_s") * 1e6).round().cast(pl.Int64)),
-        population=pl.when(C("caused_by").is_not_null() | (C("sender") == "")).then(pl.lit("notices")).otherwise(pl.lit("mail")),
+        population=pl.when(C("caused_by").is_not_null() | (C("sender") == ""))
+        .then(pl.lit("notices"))
+        .otherwise(pl.lit("mail")),
         message="trace_id",
     )
-    parts = count_rows(base, "end_to_end", {
-        "fleet": pl.lit("all"), "entry_host": C("entry_host"), "route": name_route(),
-        "recipient_domain": domain_of("recipient"), "sender_domain": domain_of("sender"), "cause": C("cause"),
-    })
+    parts = count_rows(
+        base,
+        "end_to_end",
+        {
+            "fleet": pl.lit("all"),
+            "entry_host": C("entry_host"),
+            "route": name_route(),
+            "recipient_domain": domain_of("recipient"),
+            "sender_domain": domain_of("sender"),
+            "cause": C("cause"),
+        },
+    )
     delivered = base.filter(C("outcome") == "delivered")
     for stage in STAGES:
         spent = delivered.with_columns(us=C(f"us_{stage}").clip(lower_bound=0)).filter(C("us") > 0)
@@ -84,28 +99,53 @@ def summarise_open(rows: pl.DataFrame, ends_at: int) -> pl.DataFrame:
     base = rows.with_columns(
         hour=pl.lit((ends_at - 1) // HOUR_US * HOUR_US, pl.Int64),
         us=(C("delay_s") * 1e6).round().cast(pl.Int64),
-        population=pl.when(C("caused_by").is_not_null() | (C("sender") == "")).then(pl.lit("notices")).otherwise(pl.lit("mail")),
+        population=pl.when(C("caused_by").is_not_null() | (C("sender") == ""))
+        .then(pl.lit("notices"))
+        .otherwise(pl.lit("mail")),
         message="trace_id",
     )
-    return add_up(count_rows(base, "open_age", {
-        "fleet": pl.lit("all"), "host": C("path").list.last(), "recipient_domain": domain_of("recipient"), "cause": C("cause"),
-    }))
+    return add_up(
+        count_rows(
+            base,
+            "open_age",
+            {
+                "fleet": pl.lit("all"),
+                "host": C("path").list.last(),
+                "recipient_domain": domain_of("recipient"),
+                "cause": C("cause"),
+            },
+        )
+    )
 
 
 def summarise_stays(recipients: pl.DataFrame, hops: pl.DataFrame, starts_at: int, ends_at: int) -> pl.DataFrame:
     """DELAY_STATS of the hand-overs of the night: dwell by host, hop to hop (route) and next hop."""
-    rows = recipients.filter(
-        C("status").is_in(["sent", "bounced", "expired", "stored"]) & (C("at") >= starts_at) & (C("at") < ends_at)
-    ).join(hops.select("hop", "host", "arrived", "sender", "trace_id"), on="hop", how="inner").with_columns(
-        hour=C("at") // HOUR_US * HOUR_US, us=(C("at") - C("arrived")).clip(lower_bound=0), outcome=C("status"),
-        population=pl.when(C("sender") == "").then(pl.lit("notices")).otherwise(pl.lit("mail")),
-        delay_class=pl.lit(None, pl.String), n_recipients=pl.lit(1, pl.Int64), message="trace_id",
+    rows = (
+        recipients.filter(
+            C("status").is_in(["sent", "bounced", "expired", "stored"]) & (C("at") >= starts_at) & (C("at") < ends_at)
+        )
+        .join(hops.select("hop", "host", "arrived", "sender", "trace_id"), on="hop", how="inner")
+        .with_columns(
+            hour=C("at") // HOUR_US * HOUR_US,
+            us=(C("at") - C("arrived")).clip(lower_bound=0),
+            outcome=C("status"),
+            population=pl.when(C("sender") == "").then(pl.lit("notices")).otherwise(pl.lit("mail")),
+            delay_class=pl.lit(None, pl.String),
+            n_recipients=pl.lit(1, pl.Int64),
+            message="trace_id",
+        )
     )
-    return add_up(count_rows(rows, "dwell", {
-        "host": C("host"),
-        "next_hop": pl.coalesce("relay_host", "relay_name"),
-        "hop": pl.concat_str(["host", pl.coalesce("relay_host", "relay_name")], separator=">"),
-    }))
+    return add_up(
+        count_rows(
+            rows,
+            "dwell",
+            {
+                "host": C("host"),
+                "next_hop": pl.coalesce("relay_host", "relay_name"),
+                "hop": pl.concat_str(["host", pl.coalesce("relay_host", "relay_name")], separator=">"),
+            },
+        )
+    )
 
 
 def add_up(parts: list[pl.DataFrame]) -> pl.DataFrame:

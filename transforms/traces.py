@@ -23,7 +23,12 @@ def number_rows(recipients: pl.DataFrame, hops: pl.DataFrame, first: int = 0) ->
         asked=fold_address(pl.coalesce("original_recipient", "recipient")),
     )
     order = hash_columns(placed, ["recipient", "original_recipient", "status"]).alias("_order")
-    return placed.with_columns(order).sort("root", "hop", "_order", "at", nulls_last=False).drop("_order").with_row_index("row", first)
+    return (
+        placed.with_columns(order)
+        .sort("root", "hop", "_order", "at", nulls_last=False)
+        .drop("_order")
+        .with_row_index("row", first)
+    )
 
 
 def handed_rows(rows: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
@@ -38,17 +43,26 @@ def handed_rows(rows: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
     named = rows.filter(C("next_queue_id").is_not_null() & C("status").is_in(["sent"])).join(
         children, left_on=["hop", "next_queue_id"], right_on=["hop", "child_id"]
     )
-    loose = rows.filter(
-        (C("next_queue_id").is_null() & C("status").is_in(["sent", "redirected"])) | C("status").is_in(["requeued", "deferred", "deleted"])
-    ).join(children, on="hop").filter(
-        pl.when(C("link") == "redirect").then(C("status") == "redirected")
-        .when(C("link") == "requeue").then(C("status").is_in(["requeued", "deferred", "deleted"]))
-        .otherwise(C("status") == "sent")
+    loose = (
+        rows.filter(
+            (C("next_queue_id").is_null() & C("status").is_in(["sent", "redirected"]))
+            | C("status").is_in(["requeued", "deferred", "deleted"])
+        )
+        .join(children, on="hop")
+        .filter(
+            pl.when(C("link") == "redirect")
+            .then(C("status") == "redirected")
+            .when(C("link") == "requeue")
+            .then(C("status").is_in(["requeued", "deferred", "deleted"]))
+            .otherwise(C("status") == "sent")
+        )
     )
     odd = rows.filter(C("next_queue_id").is_not_null() & (C("status") == "sent")).join(
         children.filter(C("link_evidence").is_in(["orig_queue_id", "filter_log", "message_id_client"])), on="hop"
     )
-    return pl.concat([named, loose, odd], how="diagonal").select("child", "row", "address").unique().sort("child", "row")
+    return (
+        pl.concat([named, loose, odd], how="diagonal").select("child", "row", "address").unique().sort("child", "row")
+    )
 
 
 def climb(rows: pl.DataFrame, handed: pl.DataFrame) -> pl.DataFrame:
@@ -59,15 +73,19 @@ def climb(rows: pl.DataFrame, handed: pl.DataFrame) -> pl.DataFrame:
     """
     mine = rows.filter(C("parent").is_not_null()).select("row", "asked", "address", child="hop")
     first = handed.unique(["child", "address"], keep="first", maintain_order=True)
-    exact = mine.join(first.select("child", "address", up="row"), left_on=["child", "asked"], right_on=["child", "address"])
+    exact = mine.join(
+        first.select("child", "address", up="row"), left_on=["child", "asked"], right_on=["child", "address"]
+    )
     rest = mine.join(exact, on="row", how="anti")
     renamed = rest.join(first.select("child", "address", up="row"), on=["child", "address"])
     rest = rest.join(renamed, on="row", how="anti")
     matched = pl.concat([exact, renamed], how="diagonal").select("row", "up", "child")
     spare = handed.join(matched.select(pl.col("child"), row="up"), on=["child", "row"], how="anti")
-    chosen = pl.concat([spare.with_columns(_first=pl.lit(0)), handed.with_columns(_first=pl.lit(1))], how="diagonal").sort(
-        "child", "_first", "row"
-    ).unique("child", keep="first", maintain_order=True)
+    chosen = (
+        pl.concat([spare.with_columns(_first=pl.lit(0)), handed.with_columns(_first=pl.lit(1))], how="diagonal")
+        .sort("child", "_first", "row")
+        .unique("child", keep="first", maintain_order=True)
+    )
     leftover = rest.join(chosen.select("child", up="row"), on="child")
     return pl.concat([matched.select("row", "up"), leftover.select("row", "up")])
 
@@ -80,19 +98,29 @@ def name_pending(rows: pl.DataFrame, handed: pl.DataFrame, hops: pl.DataFrame) -
     """
     taken = rows.filter(~C("status").is_in(["rejected", "turned_away"]) | C("after_data").fill_null(False))
     named = taken.group_by("hop").agg(named=pl.struct("address", "asked").n_unique())
-    lacking = hops.filter(~C("probe") & ~(C("partial") & C("closed")) & (C("nrcpt").fill_null(1) > 0)).join(named, on="hop", how="left").with_columns(C("named").fill_null(0)).filter(
-        (C("named") == 0) | (~C("closed") & (C("nrcpt").fill_null(0) > C("named")))
+    lacking = (
+        hops.filter(~C("probe") & ~(C("partial") & C("closed")) & (C("nrcpt").fill_null(1) > 0))
+        .join(named, on="hop", how="left")
+        .with_columns(C("named").fill_null(0))
+        .filter((C("named") == 0) | (~C("closed") & (C("nrcpt").fill_null(0) > C("named"))))
     )
     there = rows.select("hop", "asked").unique()
-    known = handed.rename({"child": "hop"}).join(lacking.select("hop"), on="hop").join(
-        there, left_on=["hop", "address"], right_on=["hop", "asked"], how="anti"
-    ).join(rows.select("row", "recipient"), on="row").select("hop", "recipient", n_recipients=pl.lit(1, pl.Int64))
+    known = (
+        handed.rename({"child": "hop"})
+        .join(lacking.select("hop"), on="hop")
+        .join(there, left_on=["hop", "address"], right_on=["hop", "asked"], how="anti")
+        .join(rows.select("row", "recipient"), on="row")
+        .select("hop", "recipient", n_recipients=pl.lit(1, pl.Int64))
+    )
     nameless = lacking.join(known, on="hop", how="anti").select(
-        "hop", recipient=pl.lit(None, pl.String),
+        "hop",
+        recipient=pl.lit(None, pl.String),
         n_recipients=pl.max_horizontal(C("nrcpt").fill_null(1) - C("named"), pl.lit(1)).cast(pl.Int64),
     )
-    return pl.concat([known, nameless]).unique(["hop", "recipient"], maintain_order=True).with_columns(
-        status=pl.lit("pending"), original_recipient=pl.lit(None, pl.String), at=pl.lit(None, pl.Int64)
+    return (
+        pl.concat([known, nameless])
+        .unique(["hop", "recipient"], maintain_order=True)
+        .with_columns(status=pl.lit("pending"), original_recipient=pl.lit(None, pl.String), at=pl.lit(None, pl.Int64))
     )
 
 
@@ -126,5 +154,9 @@ def trace_recipients(hops: pl.DataFrame, recipients: pl.DataFrame) -> tuple[pl.D
     rows = pl.concat([rows, number_rows(pending, hops, rows.height)], how="diagonal_relaxed")
     up = climb(rows, handed)
     taken = pl.concat([up.select(row="up"), handed.select("row")]).unique()
-    last = rows.filter(~C("hop").is_in(hops.filter(C("probe"))["hop"].implode())).join(taken, on="row", how="anti")["row"].sort()
+    last = (
+        rows.filter(~C("hop").is_in(hops.filter(C("probe"))["hop"].implode()))
+        .join(taken, on="row", how="anti")["row"]
+        .sort()
+    )
     return rows, walk(rows.height, up, last)

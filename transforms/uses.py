@@ -26,36 +26,67 @@ def number_hops(kinds: Kinds) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
     """
     ordered = order_events(kinds)
     numbered = ordered.with_columns(
-        ((C("key") != C("key").shift()).fill_null(True) | mark_starts(ordered, kinds)).cum_sum().cast(pl.UInt32).alias("hop_no")
+        ((C("key") != C("key").shift()).fill_null(True) | mark_starts(ordered, kinds))
+        .cum_sum()
+        .cast(pl.UInt32)
+        .alias("hop_no")
     )
     spans = numbered.group_by("hop_no", maintain_order=True).agg(
-        first_seen=C("stamp").first(), last_seen=C("stamp").last(), first_kind=C("kind").first(), first_row=C("row").first()
+        first_seen=C("stamp").first(),
+        last_seen=C("stamp").last(),
+        first_kind=C("kind").first(),
+        first_row=C("row").first(),
     )
-    parts = numbered.select("kind", "row", "hop_no").partition_by("kind", as_dict=True, include_key=False, maintain_order=True)
+    parts = numbered.select("kind", "row", "hop_no").partition_by(
+        "kind", as_dict=True, include_key=False, maintain_order=True
+    )
     by_kind = {KINDS[kind]: part for (kind,), part in parts.items()}
     return {
-        kind: frame[by_kind[kind]["row"]].with_columns(by_kind[kind]["hop_no"]) for kind, frame in kinds.items() if frame.height
+        kind: frame[by_kind[kind]["row"]].with_columns(by_kind[kind]["hop_no"])
+        for kind, frame in kinds.items()
+        if frame.height
     }, spans
 
 
 def order_events(kinds: Kinds) -> pl.DataFrame:
     """key, stamp, place, kind (number), row (in its kind's frame), closes, refused: all events in order."""
-    schema = {"key": pl.UInt64, "stamp": pl.Int64, "place": pl.Int64, "kind": pl.UInt8, "row": pl.UInt32, "closes": pl.Boolean}
+    schema = {
+        "key": pl.UInt64,
+        "stamp": pl.Int64,
+        "place": pl.Int64,
+        "kind": pl.UInt8,
+        "row": pl.UInt32,
+        "closes": pl.Boolean,
+    }
     parts = [pl.DataFrame(schema=schema)]
     for kind in kinds:
         actions = take(kinds, kind, ["action"])["action"]
-        closes = actions.is_in(CLOSING_ACTIONS).fill_null(False) if kind == "refuse" else kind in ("leave", "delete", "requeue")
-        parts.append(take(kinds, kind, ["key", "stamp", "place"]).with_columns(
-            pl.lit(NUMBER[kind], pl.UInt8).alias("kind"), pl.int_range(pl.len(), dtype=pl.UInt32).alias("row"), closes=closes,
-        ))
+        closes = (
+            actions.is_in(CLOSING_ACTIONS).fill_null(False)
+            if kind == "refuse"
+            else kind in ("leave", "delete", "requeue")
+        )
+        parts.append(
+            take(kinds, kind, ["key", "stamp", "place"]).with_columns(
+                pl.lit(NUMBER[kind], pl.UInt8).alias("kind"),
+                pl.int_range(pl.len(), dtype=pl.UInt32).alias("row"),
+                closes=closes,
+            )
+        )
     return pl.concat(parts).sort("key", "stamp", "place", "kind", "row")
 
 
 def mark_starts(ordered: pl.DataFrame, kinds: Kinds) -> pl.Series:
     """True at the events of `ordered` with which a queue ID that was used before starts anew."""
-    turning = ordered.with_row_index("at").filter(C("kind").is_in(TURNING) | C("closes")).with_columns(
-        same=(C("key") == C("key").shift()).fill_null(False), after=C("closes").shift().fill_null(False),
-        before=C("kind").shift(), gap=C("stamp") - C("stamp").shift(),
+    turning = (
+        ordered.with_row_index("at")
+        .filter(C("kind").is_in(TURNING) | C("closes"))
+        .with_columns(
+            same=(C("key") == C("key").shift()).fill_null(False),
+            after=C("closes").shift().fill_null(False),
+            before=C("kind").shift(),
+            gap=C("stamp") - C("stamp").shift(),
+        )
     )
     kind, before, gap = C("kind"), C("before"), C("gap")
     opens = kind.is_in([NUMBER["message"], NUMBER["queue"]]) & ((before != NUMBER["refuse"]) | (gap > TRANSACTION_US))
