@@ -55,7 +55,7 @@ def walk_up(parents: dict[int, int], hop: int) -> int | None:
 def circles(parents: dict[int, int]) -> set[frozenset[int]]:
     """The hops of every circle."""
     found = set()
-    for hop in parents:
+    for hop in list(parents):
         if walk_up(parents, hop) is None:
             for _ in parents:
                 hop = parents[hop]  # noqa: PLW2901
