@@ -11,7 +11,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from hoptrace.pipeline.inputs import plan_inputs
 from hoptrace.pipeline.options import NightlyOptions
-from hoptrace.pipeline.publish import PublishNight, Target, WriteTables, as_count, as_report
+from hoptrace.pipeline.publish import PublishNight, Target, WriteMailbox, WriteTables, as_count, as_report
 from hoptrace.pipeline.store import Night as NightRow
 from hoptrace.pipeline.store import Store
 from hoptrace.schemas.errors import HoptraceError
@@ -22,7 +22,7 @@ from hoptrace.transforms.cover import add_encoded
 from hoptrace.transforms.fold_sessions import FoldSessions
 from hoptrace.transforms.frames import encode_frame
 from hoptrace.transforms.match_hops import GrowForest, MatchHops
-from hoptrace.transforms.parse_logs import ParseLogs, key_events
+from hoptrace.transforms.parse_logs import ParseLogs, key_events, key_mailbox
 from hoptrace.transforms.place_stays import PlaceStays
 from hoptrace.transforms.plan import Keyed, Night, Plan
 from hoptrace.transforms.read import Range
@@ -39,6 +39,7 @@ EMBEDDED = ("--runner=FnApiRunner", "--direct_running_mode=in_memory")
 
 def trace_night(p: beam.Pipeline, ranges: Sequence[Range], state: pl.DataFrame, plan: Plan, target: Target) -> None:
     """The whole flow of one night."""
+    boxed, state = state.filter(C("kind") == "mailbox"), state.filter(C("kind") != "mailbox")
     owned, waiting = state.filter(C("queue_id").is_not_null()), state.filter(C("queue_id").is_null())
 
     logs = p | "ranges" >> beam.Create(list(ranges), reshuffle=False) | ParseLogs(plan)
@@ -54,6 +55,8 @@ def trace_night(p: beam.Pipeline, ranges: Sequence[Range], state: pl.DataFrame, 
         Keyed
     )
 
+    kept = p | "open boxes" >> beam.Create(list(key_mailbox(boxed, plan.shards)), reshuffle=False).with_output_types(Keyed)
+
     sessions = logs.sessions | FoldSessions(plan)
     hops = (logs.keyed, sessions.keyed, carried) | "events" >> beam.Flatten() | AssembleHops(plan, coverage)
     tried = sessions.doors | "doors" >> beam.FlatMap(
@@ -63,10 +66,13 @@ def trace_night(p: beam.Pipeline, ranges: Sequence[Range], state: pl.DataFrame, 
     forest = found.candidates | GrowForest(plan)
     placed = (hops.stays, forest, found.keyed) | "stays" >> beam.Flatten() | PlaceStays(plan)
     tables = placed.placed | WriteTables(plan, target, coverage)
+    mailboxes = (logs.mailbox, kept) | "mailboxes" >> beam.Flatten() | WriteMailbox(plan, target)
 
-    counts = (logs.counts, sessions.counts, hops.counts, placed.counts, tables.counts, p | count_state(owned))
+    read = p | count_state(owned, boxed)
+    counts = (logs.counts, sessions.counts, hops.counts, placed.counts, tables.counts, mailboxes.counts, read)
     told = (
         tables.written,
+        mailboxes.written,
         counts | "counts" >> beam.Flatten() | beam.CombinePerKey(sum) | beam.Map(as_count).with_output_types(Keyed),
         logs.files | beam.Map(as_report).with_output_types(Keyed),
         logs.coverage | "coverage" >> beam.Map(under, "coverage").with_output_types(Keyed),
@@ -83,9 +89,10 @@ def under(data: bytes, name: str) -> Keyed:
     return 0, (name, data)
 
 
-def count_state(owned: pl.DataFrame) -> Any:
+def count_state(owned: pl.DataFrame, boxed: pl.DataFrame) -> Any:
     """How many events came from the night before."""
-    return "state" >> beam.Create([("events with a queue ID", owned.height)], reshuffle=False)
+    counts = [("events with a queue ID", owned.height), ("mailbox lines", boxed.height)]
+    return "state" >> beam.Create(counts, reshuffle=False)
 
 
 def run_nightly(

@@ -16,9 +16,11 @@ from hoptrace.schemas.catalog import TABLES
 from hoptrace.schemas.coverage import FILES
 from hoptrace.schemas.errors import HoptraceError
 from hoptrace.schemas.events import OPEN_HOPS
+from hoptrace.schemas.mailbox_events import MAILBOX_EVENTS
 from hoptrace.transforms.bundles import unpack
 from hoptrace.transforms.cover import add_coverage, add_templates, read_hosts
 from hoptrace.transforms.frames import decode_frame, encode_frame
+from hoptrace.transforms.mailbox import fold_mailbox
 from hoptrace.transforms.parse import COVERAGE_PARTIAL
 from hoptrace.transforms.plan import Keyed, Plan
 from hoptrace.transforms.publishable import tell_night
@@ -30,6 +32,7 @@ C = pl.col
 MUST_AGREE = (
     ("lines read", "lines"),
     ("events with a queue ID", "events assembled"),
+    ("mailbox lines", "mailbox lines folded"),
     ("hops assembled", "hops placed"),
     ("hops assembled", "hops traced"),
     ("recipients assembled", "recipients placed"),
@@ -77,6 +80,29 @@ class WriteTables(beam.PTransform):  # type: ignore[misc]
             | beam.GroupByKey()
             | beam.FlatMap(self.write, AsSingleton(self.coverage)).with_outputs("counts", main="written")
         )
+
+
+class WriteMailbox(beam.PTransform):  # type: ignore[misc]
+    """PCollection[Keyed] of mailbox lines -> PCollection[Keyed] under key 0: 'part' (JSON); and tagged counts."""
+
+    def __init__(self, plan: Plan, target: Target) -> None:
+        super().__init__()
+        self.plan, self.target = plan, target
+
+    def write(self, shard: tuple[int, Iterable[tuple[str, bytes]]]) -> Iterator[Any]:
+        """One shard of whole sessions."""
+        lines = unpack(shard[1])["mailbox"].drop("key")
+        told = fold_mailbox(lines, self.plan.night)
+        store = Store(self.target.store)
+        for table, frame in ((MAILBOX_EVENTS, told.rows), (OPEN_HOPS, told.carried)):
+            if frame.height:
+                part = store.write_part(table, self.target.day, frame)
+                yield 0, ("part", json.dumps(asdict(part)).encode())
+                yield TaggedOutput("counts", (f"rows of {table.name}", part.rows))
+        yield TaggedOutput("counts", ("mailbox lines folded", lines.height))
+
+    def expand(self, keyed: PCollection[Keyed]) -> Any:
+        return keyed | beam.GroupByKey() | beam.FlatMap(self.write).with_outputs("counts", main="written")
 
 
 def check_counts(counts: Mapping[str, int]) -> None:

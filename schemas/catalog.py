@@ -8,6 +8,7 @@ from hoptrace.schemas.deliveries import DELIVERIES, OPEN
 from hoptrace.schemas.events import OPEN_HOPS
 from hoptrace.schemas.handoffs import HANDOFFS
 from hoptrace.schemas.hops import HOP_RECIPIENTS, HOPS
+from hoptrace.schemas.mailbox_events import MAILBOX_EVENTS
 from hoptrace.schemas.nights import NIGHTS
 from hoptrace.schemas.notices import NOTICES
 from hoptrace.schemas.table import Table
@@ -18,7 +19,8 @@ STORE_VERSION = 1
 DAY_TABLES: Mapping[str, Table] = {
     table.name: table
     for table in (
-        DELIVERIES, OPEN, HOPS, HOP_RECIPIENTS, HANDOFFS, NOTICES, DELAY_STATS, COVERAGE, UNPARSED, FILES, OPEN_HOPS,
+        DELIVERIES, OPEN, HOPS, HOP_RECIPIENTS, HANDOFFS, NOTICES, MAILBOX_EVENTS, DELAY_STATS, COVERAGE, UNPARSED, FILES,
+        OPEN_HOPS,
     )
 }  # fmt: skip
 """Tables that a night replaces for its day, in the order in which it commits them."""

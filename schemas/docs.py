@@ -8,7 +8,7 @@ import polars as pl
 from hoptrace.schemas.catalog import TABLES
 from hoptrace.schemas.table import TIME, Table
 
-MODULES = ("coverage", "delay_stats", "deliveries", "events", "handoffs", "hops", "nights", "notices")
+MODULES = ("coverage", "delay_stats", "deliveries", "events", "handoffs", "hops", "mailbox_events", "nights", "notices")
 WORDS = {pl.Int64: "integer", pl.Int32: "integer", pl.Float64: "number", pl.Boolean: "yes/no"}
 MORE = {
     "open": "What is not settled when the night ends; the columns of `deliveries`. Only the newest night counts.",

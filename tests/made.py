@@ -396,7 +396,7 @@ def _read(at: float, n: int, rnd: random.Random) -> list[Row]:
 def _put_off(at: float, n: int, rnd: random.Random) -> list[Row]:
     """A program that writes down each time that it does not try yet (no attempt), and notices that only their parent begins."""
     one, notice, wait = f"3c4d{n:02x}", f"5e6f{n:02x}", rnd.choice([900, 4000])
-    mail = event(at, "out1", one, "arrive", instance="exim", client_ip="192.0.2.9", arrival="smtp", sender=f"p{n}@far.test", nrcpt=1)
+    mail = event(at, "out1", one, "arrive", client_ip="192.0.2.9", arrival="smtp", sender=f"p{n}@far.test", nrcpt=1)
     again = [tried(at + k * wait, "out1", one, "b@far.test", "deferred", repeat=int(k == 3)) for k in range(5)]
     told = event(at + 2.5 * wait, "out1", one, "notice", action="delay_notice", next_queue_id=notice)
     end = [tried(at + 5 * wait, "out1", one, "b@far.test"), left(at + 5 * wait + 1, "out1", one)]

@@ -13,17 +13,19 @@ from hoptrace.transforms import assemble, doors, links, roots, sessions
 from hoptrace.transforms.assemble_hops import cut_ahead
 from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.kinds import part_kinds
+from hoptrace.transforms.mailbox import fold_mailbox, select_mailbox
+from hoptrace.transforms.parse_logs import of_hops
 from hoptrace.transforms.plan import Night
 from hoptrace.transforms.publishable import NightTables, tell_night
 from hoptrace.transforms.summarise import add_up
 
 C = pl.col
-PUBLISHED = ("deliveries", "hops", "hop_recipients", "handoffs", "notices")
+PUBLISHED = ("deliveries", "hops", "hop_recipients", "handoffs", "notices", "mailbox_events")
 
 
 def key_events(events: pl.DataFrame) -> pl.DataFrame:
     """Events that name a queue ID, with the key that they are folded by."""
-    owned = events.filter(C("queue_id").is_not_null())
+    owned = events.filter(of_hops())
     return owned.with_columns(hash_columns(owned, ["host", "queue_id"]).alias("key"))
 
 
@@ -33,6 +35,8 @@ def run_plain(
     """Tables of a night from its events (EVENTS columns) and the state of the night before; `carried` is the next one's."""
     hosts = frozenset(read_until)
     state = EVENTS.empty() if state is None else state
+    boxed, state = state.filter(C("kind") == "mailbox"), state.filter(C("kind") != "mailbox")
+    boxes = fold_mailbox(pl.concat([select_mailbox(events), select_mailbox(boxed)]), night)
     told = sessions.fold_sessions(events)
     crossing = sessions.cut_sessions(told, night.ends_at)
     told = told.drop("since")
@@ -70,7 +74,11 @@ def run_plain(
     told_night = tell_night(placed, fleet, night, dict(read_until))
     later = state.filter(C("stamp") >= night.ends_at)
     waiting = series.waiting.filter(C("stamp") < night.ends_at)
-    return replace(told_night, carried=pl.concat([EVENTS.conform(told_night.carried), waiting, crossing, later]))
+    return replace(
+        told_night,
+        tables={**told_night.tables, "mailbox_events": boxes.rows},
+        carried=pl.concat([EVENTS.conform(told_night.carried), waiting, crossing, later, boxes.carried]),
+    )
 
 
 def run_nights(

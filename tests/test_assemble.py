@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from hoptrace.schemas.events import EVENTS
-from hoptrace.tests.made import FLEET, READ, Row, busy_log, came, event, frame, keyed, left, shuffled, tried, turned, us
 from hoptrace.transforms.assemble import Stays, assemble_hops
 from hoptrace.transforms.assemble_hops import cut_ahead
 from hoptrace.transforms.carry import unfold_hops
 from hoptrace.transforms.kinds import part_kinds, whole_events
 from hoptrace.transforms.sessions import fold_sessions
+from tests.made import FLEET, READ, Row, busy_log, came, event, frame, keyed, left, shuffled, tried, turned, us
 
 C = pl.col
 KNOWN = frozenset(READ)

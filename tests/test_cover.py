@@ -5,10 +5,10 @@ import itertools
 import polars as pl
 from polars.testing import assert_frame_equal
 
-from hoptrace.tests.made import HOUR, T0
 from hoptrace.transforms.cover import add_coverage, add_encoded, add_templates, read_hosts
 from hoptrace.transforms.frames import decode_frame, encode_frame
 from hoptrace.transforms.parse import COVERAGE_PARTIAL, UNPARSED_PARTIAL
+from tests.made import HOUR, T0
 
 
 def part(host: str | None, hour: int | None, lines: int, first: int, last: int) -> pl.DataFrame:

@@ -3,9 +3,9 @@
 import polars as pl
 import pytest
 
-from hoptrace.tests.made import FLEET, READ, Row, came, frame, from_host, keyed, tried, turned, us
 from hoptrace.transforms.assemble import assemble_hops
 from hoptrace.transforms.doors import Series, accepted, match_series, name_client, outside, write_refusals
+from tests.made import FLEET, READ, Row, came, frame, from_host, keyed, tried, turned, us
 
 C = pl.col
 WHO: Row = {"sender": "a@far.test", "recipient": "b@our.test"}

@@ -7,8 +7,6 @@ import pytest
 
 from hoptrace.schemas.catalog import DAY_TABLES
 from hoptrace.schemas.fleet import Fleet
-from hoptrace.tests.made import FLEET, READ, Row, came, event, frame, keyed, left, night_of, tried, turned, us
-from hoptrace.tests.plain import publish, run_nights, run_plain
 from hoptrace.transforms.assemble import assemble_hops
 from hoptrace.transforms.assemble_hops import offer_matches
 from hoptrace.transforms.doors import match_series, name_client, write_refusals
@@ -16,6 +14,8 @@ from hoptrace.transforms.links import CANDIDATES
 from hoptrace.transforms.match_hops import match_links
 from hoptrace.transforms.publishable import tell_night
 from hoptrace.transforms.roots import FOREST, grow_forest, place_hops
+from tests.made import FLEET, READ, Row, came, event, frame, keyed, left, night_of, tried, turned, us
+from tests.plain import publish, run_nights, run_plain
 
 MAIL = [*came(0, "out1", "ABCDE1", "m@far.test"), tried(5, "out1", "ABCDE1", "b@far.test"), left(6, "out1", "ABCDE1")]
 LOGS: dict[str, tuple[list[Row], dict[str, int]]] = {

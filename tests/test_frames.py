@@ -4,9 +4,9 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from hoptrace.tests.made import busy_log, frame, keyed
 from hoptrace.transforms.bundles import pack, unpack
 from hoptrace.transforms.frames import decode_frame, decode_frames, encode_frame, split_by_shard
+from tests.made import busy_log, frame, keyed
 
 EVENTS = keyed(frame(row for row in busy_log(1) if row["queue_id"]))
 

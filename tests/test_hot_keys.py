@@ -7,9 +7,9 @@ from contextlib import contextmanager
 import polars as pl
 
 from hoptrace.schemas.events import EVENTS
-from hoptrace.tests.made import FLEET, READ, T0, from_host, night_of
-from hoptrace.tests.plain import run_plain
 from hoptrace.transforms.publishable import NightTables
+from tests.made import FLEET, READ, T0, from_host, night_of
+from tests.plain import run_plain
 
 MANY = 100_000
 SECONDS = 60.0

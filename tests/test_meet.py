@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from hoptrace.tests.made import shuffled
 from hoptrace.transforms.meet import PAIRS_PER_ROW, meet
+from tests.made import shuffled
 
 SIDE = st.lists(st.tuples(st.sampled_from([None, "a", "b"]), st.integers(0, 100)), max_size=30)
 

@@ -4,8 +4,8 @@ import polars as pl
 import pytest
 
 from hoptrace.schemas.fleet import Fleet
-from hoptrace.tests.made import FLEET
 from hoptrace.transforms.names import host_of, name_hosts
+from tests.made import FLEET
 
 HOSTS = frozenset({"mx1", "smtp1"})
 CASES = [

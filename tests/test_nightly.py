@@ -19,13 +19,13 @@ from hoptrace.pipeline.store import Store
 from hoptrace.schemas.catalog import DAY_TABLES
 from hoptrace.schemas.errors import HoptraceError
 from hoptrace.schemas.fleet import load_fleet
-from hoptrace.tests.plain import run_plain
 from hoptrace.transforms.cover import add_encoded, read_hosts
 from hoptrace.transforms.frames import encode_frame
 from hoptrace.transforms.grammar import load_grammars
 from hoptrace.transforms.parse import parse_chunk
 from hoptrace.transforms.plan import Night
 from hoptrace.transforms.read import Chunk, read_chunks
+from tests.plain import run_plain
 
 DAY1, DAY2 = date(2026, 1, 1), date(2026, 1, 2)
 COMPARED = (
@@ -35,6 +35,7 @@ COMPARED = (
     "hop_recipients",
     "handoffs",
     "notices",
+    "mailbox_events",
     "delay_stats",
     "coverage",
     "unparsed",

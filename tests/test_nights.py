@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from hoptrace.tests.made import (
+from tests.made import (
     DAY,
     FLEET,
     HOUR,
@@ -25,7 +25,7 @@ from hoptrace.tests.made import (
     turned,
     us,
 )
-from hoptrace.tests.plain import PUBLISHED, publish, run_nights
+from tests.plain import PUBLISHED, publish, run_nights
 
 AFTER = 30 * HOUR
 """Long enough after the last line for everything told by absence to be told."""

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from hoptrace.tests.made import shuffled
 from hoptrace.transforms.links import CANDIDATES, EVIDENCE_RANK
 from hoptrace.transforms.roots import FOREST, choose_parents, find_roots, grow_forest, place_hops
+from tests.made import shuffled
 
 HOP = st.integers(1, 30)
 PARENTS = st.dictionaries(HOP, HOP, max_size=40)

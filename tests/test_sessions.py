@@ -2,8 +2,8 @@
 
 import pytest
 
-from hoptrace.tests.made import Row, event, frame, shuffled, turned, us
 from hoptrace.transforms.sessions import cut_sessions, fold_sessions
+from tests.made import Row, event, frame, shuffled, turned, us
 
 ONE, TWO = "ABCDE1", "ABCDE2"
 

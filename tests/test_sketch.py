@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from hoptrace.schemas.delay_stats import DELAY_STATS, RELATIVE_ERROR
-from hoptrace.tests.made import FLEET, READ, busy_log, frame, shuffled, us
-from hoptrace.tests.plain import run_nights
 from hoptrace.transforms.summarise import add_up, bucket_of, count_rows, delay_of
+from tests.made import FLEET, READ, busy_log, frame, shuffled, us
+from tests.plain import run_nights
 
 C = pl.col
 DELAYS = st.lists(st.integers(1001, 10**13), min_size=1, max_size=200)

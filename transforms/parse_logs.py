@@ -12,13 +12,14 @@ from hoptrace.transforms.frames import encode_frame
 from hoptrace.transforms.grammar import Grammars, load_grammars
 from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.kinds import part_kinds
+from hoptrace.transforms.mailbox import name_mailbox, select_mailbox
 from hoptrace.transforms.parse import Parsed, parse_chunk
 from hoptrace.transforms.plan import Keyed, Plan
 from hoptrace.transforms.read import FileReport, Range, read_chunks
 from hoptrace.transforms.sessions import SESSION_KINDS, name_session
 
 C = pl.col
-OUTPUTS = ("sessions", "coverage", "unparsed", "files", "counts")
+OUTPUTS = ("sessions", "mailbox", "coverage", "unparsed", "files", "counts")
 
 
 def set_clocks(events: pl.DataFrame, offsets: dict[str, int]) -> pl.DataFrame:
@@ -29,9 +30,14 @@ def set_clocks(events: pl.DataFrame, offsets: dict[str, int]) -> pl.DataFrame:
     return events.with_columns(C("stamp") - C("host").replace_strict(wrong, default=0, return_dtype=pl.Int64))
 
 
+def of_hops() -> pl.Expr:
+    """Whether an event tells of a hop: it names a queue ID, and not of what people do in a mailbox."""
+    return C("queue_id").is_not_null() & (C("kind") != "mailbox")
+
+
 def key_events(events: pl.DataFrame, shards: int) -> Iterator[Keyed]:
     """Events with a queue ID, a frame per kind, to the shard of their (host, queue ID)."""
-    owned = events.filter(C("queue_id").is_not_null())
+    owned = events.filter(of_hops())
     if owned.height:
         keyed = owned.with_columns(hash_columns(owned, ["host", "queue_id"]).alias("key"))
         for kind, frame in part_kinds(keyed).items():
@@ -46,6 +52,14 @@ def key_sessions(events: pl.DataFrame, shards: int) -> Iterator[Keyed]:
         yield from pack(
             "sessions", sessions.with_columns(hash_columns(sessions, ["host", "pid"]).alias("key")), "key", shards
         )
+
+
+def key_mailbox(events: pl.DataFrame, shards: int) -> Iterator[Keyed]:
+    """Lines about mailboxes, to the shard of their host and session, user or message."""
+    lines = select_mailbox(events)
+    if lines.height:
+        keyed = lines.with_columns(name_mailbox().alias("key"))
+        yield from pack("mailbox", lines.with_columns(hash_columns(keyed, ["host", "key"]).alias("key")), "key", shards)
 
 
 class ParseRange(beam.DoFn):  # type: ignore[misc]
@@ -75,16 +89,20 @@ class ParseRange(beam.DoFn):  # type: ignore[misc]
         yield from key_events(events, self.plan.shards)
         for keyed in key_sessions(events, self.plan.shards):
             yield TaggedOutput("sessions", keyed)
+        for keyed in key_mailbox(events, self.plan.shards):
+            yield TaggedOutput("mailbox", keyed)
         yield TaggedOutput("coverage", encode_frame(parsed.coverage))
         if parsed.unparsed.height:
             yield TaggedOutput("unparsed", encode_frame(parsed.unparsed))
-        owned = events["queue_id"].is_not_null().sum()
-        for name, count in (*parsed.counts.items(), ("events with a queue ID", owned)):
+        owned, boxed = events.filter(of_hops()).height, select_mailbox(events).height
+        mine = (("events with a queue ID", owned), ("mailbox lines", boxed))
+        for name, count in (*parsed.counts.items(), *mine):
             yield TaggedOutput("counts", (name, int(count)))
 
 
 class ParseLogs(beam.PTransform):  # type: ignore[misc]
-    """PCollection[Range] -> tagged: keyed (events by host and queue ID), sessions (by host and pid), coverage, unparsed, files, counts."""
+    """PCollection[Range] -> tagged: keyed (events by host and queue ID), sessions (by host and pid), mailbox (by host
+    and session), coverage, unparsed, files, counts."""
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()
