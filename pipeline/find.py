@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from hoptrace.pipeline.mailbox import add_mailbox
 from hoptrace.pipeline.store import Night, Store
 from hoptrace.schemas.errors import HoptraceError
 
@@ -30,7 +31,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """Rows of `deliveries` and `open` (column `table` says which), notices about them, and how many rows there were."""
+    """Rows of `deliveries` and `open`, notices about them, and how many rows there were.
+
+    A row's `table` says which it is of, its `mailbox` what later happened to the message there (see `add_mailbox`).
+    """
 
     rows: list[Row]
     notices: list[Row]
@@ -57,7 +61,9 @@ def find(store: Store, question: Question) -> Answer:
     kept = _nearest(found, question)
     about = kept["trace_id"].unique()
     notices = store.scan("notices").filter(pl.col("about_trace_id").is_in(about.implode())).sort("made_at").collect()
-    return Answer(kept.to_dicts(), notices.to_dicts(), found.height)
+    rows = kept.to_dicts()
+    add_mailbox(store, rows)
+    return Answer(rows, notices.to_dicts(), found.height)
 
 
 def conditions(question: Question) -> pl.Expr:

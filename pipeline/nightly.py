@@ -1,6 +1,8 @@
 """The nightly job: from log files to the tables of a day, top to bottom."""
 
+import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,7 +22,7 @@ from hoptrace.schemas.fleet import Fleet, load_fleet
 from hoptrace.transforms.assemble_hops import AssembleHops, key_doors, key_foreign_doors
 from hoptrace.transforms.cover import add_encoded
 from hoptrace.transforms.fold_sessions import FoldSessions
-from hoptrace.transforms.frames import encode_frame
+from hoptrace.transforms.frames import encode_frame, frames_stay_here
 from hoptrace.transforms.match_hops import GrowForest, MatchHops
 from hoptrace.transforms.parse_logs import ParseLogs, key_events, key_mailbox
 from hoptrace.transforms.place_stays import PlaceStays
@@ -32,6 +34,9 @@ CHUNK_BYTES = 32 << 20
 RANGE_BYTES = 256 << 20
 SHARD_BYTES = 192 << 20
 """Log bytes per shard: few shards cost less on one machine, small ones less memory."""
+
+MEMORY_PER_BYTE, COMPRESSION = 8, 10
+"""Memory that the frames of a byte of log take at most, and how many bytes of log a compressed byte may hold."""
 
 EMBEDDED = ("--runner=FnApiRunner", "--direct_running_mode=in_memory")
 """Named, since Beam's own default picks its engine by what it can download, and its threads lose data."""
@@ -137,16 +142,26 @@ def run_night(
     progress(
         f"{day}: reading {len(ranges)} files or parts of files, {total / 1e6:.0f} MB" + (", cold start" if cold else "")
     )
-    with beam.Pipeline(options=PipelineOptions([*defaults(beam_args), *beam_args])) as pipeline:
+    embedded = not runner_named(beam_args)
+    flags = [*(EMBEDDED if embedded else ()), *beam_args]
+    here = frames_stay_here() if embedded and fits_in_memory(ranges) else nullcontext()
+    with here, beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
         trace_night(pipeline, ranges, state, plan, Target(options.store, str(day), base, state_of, folders))
     (row,) = [night for night in store.days() if night["day"] == str(day)]
     progress(f"{day}: published")
     return row
 
 
-def defaults(beam_args: Sequence[str]) -> list[str]:
-    """The embedded runner, unless another one is asked for."""
-    return [] if any(arg.split("=")[0] == "--runner" for arg in beam_args) else list(EMBEDDED)
+def runner_named(beam_args: Sequence[str]) -> bool:
+    """Whether the caller asked for another engine, or another way of running it."""
+    return any(arg.split("=")[0] in ("--runner", "--direct_running_mode") for arg in beam_args)
+
+
+def fits_in_memory(ranges: Sequence[Range]) -> bool:
+    """Whether a night's frames, uncompressed, take less than half of this machine's free memory."""
+    text = sum(COMPRESSION * r.size if r.end is None else r.end - r.start for r in ranges)
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return MEMORY_PER_BYTE * text < free / 2
 
 
 def bounds_of(day: date, options: NightlyOptions, fleet: Fleet) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from rich.console import RenderableType
 
 from hoptrace.pipeline import printing
 from hoptrace.pipeline.find import Answer, Row
+from hoptrace.pipeline.mailbox import mailbox_lines
 from hoptrace.pipeline.printing import clean, moment, number, span
 from hoptrace.schemas.deliveries import STAGES
 
@@ -50,6 +51,7 @@ def story(row: Row, notices: Sequence[Row], zone: tzinfo) -> list[RenderableType
         after = hops[place + 1] if place + 1 < len(hops) else None
         page.append(printing.line(f"{place + 1}. {hop['host']}", f"queue ID {hop['queue_id'] or 'none'}", indent=2))
         page += [printing.line(text, indent=5) for text in _stay(row, hop, after, zone)]
+    page += [printing.line(text, indent=2) for text in mailbox_lines(row, zone)]
     page += [printing.line(_notice(note, zone), indent=2) for note in notices]
     return page
 

@@ -18,5 +18,5 @@ def unpack(parts: Iterable[tuple[str, bytes]]) -> dict[str, pl.DataFrame]:
     """Name -> all rows that came under it. A column that one frame lacks is null there."""
     named: dict[str, list[pl.DataFrame]] = {}
     for name, data in parts:
-        named.setdefault(name, []).append(decode_frame(data))
+        named.setdefault(name, []).append(decode_frame(data, last=True))
     return {name: pl.concat(frames, how="diagonal") for name, frames in named.items()}

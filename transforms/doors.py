@@ -90,6 +90,7 @@ def match_series(doors: pl.DataFrame, accepted: pl.DataFrame, ends_at: int) -> S
     columns of `name_client`. A series has one sender and recipient, clients of one net or domain, and no gap of 24 h; N acceptances
     (and final refusals) take the N oldest tries that nothing took before.
     """
+    accepted = accepted.join(doors.select("_sender", "asked").unique(), on=["_sender", "asked"], how="semi")
     known = doors.filter((C("kind") == "arrive") & C("orig_queue_id").is_not_null()).select(
         "asked", hop=C("orig_queue_id").cast(pl.UInt64), first_attempt_at="stamp"
     )

@@ -1,20 +1,58 @@
 """Frames on their way between workers: Arrow IPC bytes, split into shards by a stable key."""
 
 import io
+import itertools
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import polars as pl
 
 
+@contextmanager
+def frames_stay_here() -> Iterator[None]:
+    """Within, encoded frames stay in this process under a name, and only the name travels.
+
+    For an engine that runs every step in this one process and no step twice: nothing is compressed or copied on the way.
+    """
+    if _KEPT.here:
+        yield
+        return
+    _KEPT.here = True
+    try:
+        yield
+    finally:
+        _KEPT.here = False
+        _KEPT.frames.clear()
+
+
+class _Kept:
+    """Frames by name, and whether frames stay here now."""
+
+    def __init__(self) -> None:
+        self.here = False
+        self.frames: dict[bytes, pl.DataFrame] = {}
+        self.count = itertools.count()
+
+
+_KEPT = _Kept()
+_NAME = b"frame:"  # no Arrow IPC stream begins so
+
+
 def encode_frame(frame: pl.DataFrame) -> bytes:
-    """`frame` as a compressed Arrow IPC stream."""
+    """`frame` as a compressed Arrow IPC stream, or its name where frames stay here."""
+    if _KEPT.here:
+        name = _NAME + str(next(_KEPT.count)).encode()
+        _KEPT.frames[name] = frame
+        return name
     out = io.BytesIO()
     frame.write_ipc_stream(out, compression="zstd")
     return out.getvalue()
 
 
-def decode_frame(data: bytes) -> pl.DataFrame:
-    """The frame that `encode_frame` made these bytes from."""
+def decode_frame(data: bytes, last: bool = False) -> pl.DataFrame:
+    """The frame that `encode_frame` made these bytes from; `last`: nobody will ask for it again."""
+    if data.startswith(_NAME):
+        return _KEPT.frames.pop(data) if last else _KEPT.frames[data]
     return pl.read_ipc_stream(io.BytesIO(data))
 
 

@@ -11,7 +11,7 @@ from hoptrace.transforms.placed import fill_placed
 from hoptrace.transforms.plan import Night
 from hoptrace.transforms.seconds import seconds_of
 from hoptrace.transforms.skew import sample_skew
-from hoptrace.transforms.summarise import add_up, summarise_deliveries, summarise_open, summarise_stays
+from hoptrace.transforms.summarise import put_together, summarise_deliveries, summarise_open, summarise_stays
 
 C = pl.col
 RECENT_US = 3_600_000_000
@@ -40,7 +40,7 @@ def tell_night(placed: dict[str, pl.DataFrame], fleet: Fleet, night: Night, read
         {"deliveries": settled, "open": still, **list_hops(traces, placed["recipients"], night),
          "notices": list_notices(traces, settled)},
         carry_over(placed, traces, night),
-        add_up([summarise_deliveries(settled), summarise_open(still, night.ends_at),
+        put_together([summarise_deliveries(settled), summarise_open(still, night.ends_at),
                 summarise_stays(placed["recipients"], traces.hops, night.starts_at, night.ends_at)]),
         sample_skew(traces.hops, night.starts_at, night.ends_at),
     )  # fmt: skip

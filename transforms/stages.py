@@ -61,9 +61,8 @@ def settle_remainder(steps: pl.DataFrame, delay: pl.DataFrame) -> pl.DataFrame:
 
 def find_worst(steps: pl.DataFrame) -> pl.DataFrame:
     """last, worst_host, worst_stage: where most of the delay went; the earlier stay on a tie."""
-    long = steps.unpivot(list(STAGES), index=["last", "step", "host"], variable_name="worst_stage", value_name="us")
-    return (
-        long.sort(["last", "us", "step", "worst_stage"], descending=[False, True, True, False])
-        .unique("last", keep="first", maintain_order=True)
-        .select("last", "worst_stage", worst_host="host")
-    )
+    most = pl.max_horizontal(*STAGES)
+    long = steps.select("last", "step", "host", *STAGES, us=most).filter(C("us") == C("us").max().over("last"))
+    first = long.sort("last", "step", descending=[False, True]).unique("last", keep="first", maintain_order=True)
+    named = pl.coalesce(*(pl.when(C(stage) == C("us")).then(pl.lit(stage)) for stage in sorted(STAGES)))
+    return first.select("last", worst_stage=named, worst_host="host")

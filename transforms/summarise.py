@@ -17,6 +17,7 @@ GROWTH = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
 BOUNDS = pl.lit(pl.Series([math.floor(1000 * GROWTH**k) for k in range(1500)]))
 """Upper bounds of the buckets in microseconds, up to three centuries."""
 
+WORDS = ("population", "outcome", "delay_class")
 KEYS = ["hour", "dimension", "value", "population", "metric", "outcome", "delay_class", "bucket"]
 
 
@@ -35,22 +36,29 @@ def count_rows(rows: pl.DataFrame, metric: str, dimensions: dict[str, pl.Expr]) 
 
     A message counts once, in the lowest of its buckets.
     """
-    ready = rows.with_columns(bucket=bucket_of(C("us")), metric=pl.lit(metric))
+    few = pl.Categorical
+    ready = rows.with_columns(
+        C(WORDS).cast(few), C("message").cast(few).to_physical(), bucket=bucket_of(C("us"))
+    )
+    needed = ("hour", *WORDS, "bucket", "message", "n_recipients")
     return [
-        count_buckets(ready.with_columns(dimension=pl.lit(dimension), value=value))
+        count_buckets(ready.select(*needed, value=value.cast(few))).with_columns(
+            C("value", *WORDS).cast(pl.String), dimension=pl.lit(dimension), metric=pl.lit(metric)
+        )
         for dimension, value in dimensions.items()
     ]
 
 
 def count_buckets(rows: pl.DataFrame) -> pl.DataFrame:
-    """KEYS, recipients, messages of the rows that have a value."""
-    lowest = C("bucket").fill_null(-1) == C("bucket").fill_null(-1).min().over([*KEYS[:-1], "message"])
+    """hour, value, WORDS, bucket, recipients, messages of the rows that have a value."""
+    key = ["hour", "value", *WORDS]
+    lowest = C("bucket").fill_null(-1) == C("bucket").fill_null(-1).min().over([*key, "message"])
     return (
         rows.filter(C("value").is_not_null())
-        .group_by(*KEYS, "message")
+        .group_by(*key, "bucket", "message")
         .agg(C("n_recipients").sum())
         .with_columns(lowest=lowest)
-        .group_by(KEYS)
+        .group_by(*key, "bucket")
         .agg(recipients=C("n_recipients").sum(), messages=C("lowest").sum().cast(pl.Int64))
     )
 
@@ -91,7 +99,7 @@ def summarise_deliveries(rows: pl.DataFrame) -> pl.DataFrame:
     for stage in STAGES:
         spent = delivered.with_columns(us=C(f"us_{stage}").clip(lower_bound=0)).filter(C("us") > 0)
         parts += count_rows(spent, "dwell", {"stage": pl.lit(stage)})
-    return add_up(parts)
+    return put_together(parts)
 
 
 def summarise_open(rows: pl.DataFrame, ends_at: int) -> pl.DataFrame:
@@ -104,7 +112,7 @@ def summarise_open(rows: pl.DataFrame, ends_at: int) -> pl.DataFrame:
         .otherwise(pl.lit("mail")),
         message="trace_id",
     )
-    return add_up(
+    return put_together(
         count_rows(
             base,
             "open_age",
@@ -135,7 +143,7 @@ def summarise_stays(recipients: pl.DataFrame, hops: pl.DataFrame, starts_at: int
             message="trace_id",
         )
     )
-    return add_up(
+    return put_together(
         count_rows(
             rows,
             "dwell",
@@ -148,10 +156,14 @@ def summarise_stays(recipients: pl.DataFrame, hops: pl.DataFrame, starts_at: int
     )
 
 
-def add_up(parts: list[pl.DataFrame]) -> pl.DataFrame:
-    """Partial DELAY_STATS (hour in µs) as one, equal keys summed."""
+def put_together(parts: list[pl.DataFrame]) -> pl.DataFrame:
+    """Partial DELAY_STATS (hour in µs) one after another."""
     schema = {**DELAY_STATS.schema, "hour": pl.Int64}
     frames = [part.select(pl.col(name).cast(dtype) for name, dtype in schema.items()) for part in parts if part.height]
-    if not frames:
-        return pl.DataFrame(schema=schema)
-    return pl.concat(frames).group_by(KEYS).agg(C("recipients").sum(), C("messages").sum()).sort(KEYS, nulls_last=False)
+    return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
+
+
+def add_up(parts: list[pl.DataFrame]) -> pl.DataFrame:
+    """Partial DELAY_STATS (hour in µs) as one in order, equal keys summed."""
+    every = put_together(parts)
+    return every.group_by(KEYS).agg(C("recipients").sum(), C("messages").sum()).sort(KEYS, nulls_last=False)
