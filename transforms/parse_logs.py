@@ -7,16 +7,17 @@ import apache_beam as beam
 import polars as pl
 from apache_beam.pvalue import PCollection, TaggedOutput
 
+from hoptrace.transforms.ahead import WorkAhead
 from hoptrace.transforms.bundles import pack
 from hoptrace.transforms.frames import encode_frame
 from hoptrace.transforms.grammar import Grammars, load_grammars
 from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.kinds import part_kinds
 from hoptrace.transforms.mailbox import name_mailbox, select_mailbox
-from hoptrace.transforms.parse import Parsed, parse_chunk
+from hoptrace.transforms.parse import parse_chunk
 from hoptrace.transforms.plan import Keyed, Plan
-from hoptrace.transforms.read import FileReport, Range, read_chunks
-from hoptrace.transforms.sessions import SESSION_KINDS, name_session
+from hoptrace.transforms.read import Chunk, FileReport, Range, read_chunks
+from hoptrace.transforms.sessions import MARK_COLUMNS, SESSION_KINDS, name_session
 
 C = pl.col
 OUTPUTS = ("sessions", "mailbox", "coverage", "unparsed", "files", "counts")
@@ -49,9 +50,11 @@ def key_sessions(events: pl.DataFrame, shards: int) -> Iterator[Keyed]:
     begins = (C("kind") == "arrive") & name_session().is_not_null()
     sessions = events.filter(C("kind").is_in(SESSION_KINDS) & (begins | C("queue_id").is_null()))
     if sessions.height:
-        yield from pack(
-            "sessions", sessions.with_columns(hash_columns(sessions, ["host", "pid"]).alias("key")), "key", shards
-        )
+        named = sessions.with_columns(name_session().alias("_own"))
+        keyed = named.with_columns(hash_columns(named, ["host", "_own"]).alias("key"))
+        marks = C("kind").is_in(["arrive", "connect", "disconnect"])
+        for part in (keyed.filter(marks).select("key", *MARK_COLUMNS), keyed.filter(~marks).drop("_own")):
+            yield from pack("sessions", part, "key", shards)
 
 
 def key_mailbox(events: pl.DataFrame, shards: int) -> Iterator[Keyed]:
@@ -62,34 +65,36 @@ def key_mailbox(events: pl.DataFrame, shards: int) -> Iterator[Keyed]:
         yield from pack("mailbox", lines.with_columns(hash_columns(keyed, ["host", "key"]).alias("key")), "key", shards)
 
 
-class ParseRange(beam.DoFn):  # type: ignore[misc]
-    """Reads and parses one range; a DoFn because the grammars are compiled once per worker."""
+class ParseRange(WorkAhead):
+    """Reads ranges, and parses their chunks ahead; a DoFn because the grammars are compiled once per worker."""
 
     def __init__(self, plan: Plan) -> None:
+        super().__init__(self.tell)
         self.plan = plan
         self.grammars: Grammars | None = None
 
     def setup(self) -> None:
         self.grammars = load_grammars()
 
-    def process(self, r: Range) -> Iterator[Any]:
-        assert self.grammars is not None
-        offsets = {name: host.clock_offset_us for name, host in self.plan.fleet.hosts.items()}
-        for item in read_chunks(r, self.plan.chunk_bytes):
-            if isinstance(item, FileReport):
-                yield TaggedOutput("files", item)
-                yield TaggedOutput("counts", ("lines read", item.lines))
-                continue
-            parsed = parse_chunk(item, r, self.grammars, self.plan.fleet, self.plan.night.window)
-            yield from self.outputs(parsed, offsets)
+    def pieces(self, element: Range) -> Iterator[tuple[Range, Chunk | FileReport]]:
+        """A range's chunks and its report."""
+        return ((element, item) for item in read_chunks(element, self.plan.chunk_bytes))
 
-    def outputs(self, parsed: Parsed, offsets: dict[str, int]) -> Iterator[Any]:
-        """One chunk's parts to where they go."""
-        events = set_clocks(parsed.events, offsets)
-        yield from key_events(events, self.plan.shards)
-        for keyed in key_sessions(events, self.plan.shards):
+    def tell(self, piece: tuple[Range, Chunk | FileReport]) -> Iterator[Any]:
+        """One chunk's parts to where they go, or a file's report."""
+        r, item = piece
+        if isinstance(item, FileReport):
+            yield TaggedOutput("files", item)
+            yield TaggedOutput("counts", ("lines read", item.lines))
+            return
+        assert self.grammars is not None
+        fleet, shards = self.plan.fleet, self.plan.shards
+        parsed = parse_chunk(item, r, self.grammars, fleet, self.plan.night.window)
+        events = set_clocks(parsed.events, {name: host.clock_offset_us for name, host in fleet.hosts.items()})
+        yield from key_events(events, shards)
+        for keyed in key_sessions(events, shards):
             yield TaggedOutput("sessions", keyed)
-        for keyed in key_mailbox(events, self.plan.shards):
+        for keyed in key_mailbox(events, shards):
             yield TaggedOutput("mailbox", keyed)
         yield TaggedOutput("coverage", encode_frame(parsed.coverage))
         if parsed.unparsed.height:

@@ -7,6 +7,7 @@ from hoptrace.transforms.causes import name_cause
 C = pl.col
 MASK = (
     (r"<[^<>\s]*>", "<>"),
+    (r"\b(?:host|connect to|connection with) [\w.-]+", "host"),
     (r"\[[^\[\]]*\]", "[]"),
     (r"\b[0-9A-Za-z+/=_-]*[0-9][0-9A-Za-z+/=_-]{7,}\b", "ID"),
 )
