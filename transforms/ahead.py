@@ -31,7 +31,7 @@ class WorkAhead(beam.DoFn):  # type: ignore[misc]
     def process(self, element: Any, *side: Any) -> Iterator[Any]:
         for piece in self.pieces(element):
             assert self.pool is not None
-            self.ahead.append(self.pool.submit(lambda piece=piece: list(self.work(piece, *side))))
+            self.ahead.append(self.pool.submit(self.done, piece, side))
             while len(self.ahead) > THREADS:
                 yield from self.ahead.popleft().result()
 
@@ -41,6 +41,10 @@ class WorkAhead(beam.DoFn):  # type: ignore[misc]
                 yield in_global_window(output)
         if self.pool is not None:
             self.pool.shutdown()
+
+    def done(self, piece: Any, side: tuple[Any, ...]) -> list[Any]:
+        """All that `work` gives for a piece."""
+        return list(self.work(piece, *side))
 
     def pieces(self, element: Any) -> Iterable[Any]:
         """What `work` is called with for an element: the element; a subclass may cut it."""
