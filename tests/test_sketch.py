@@ -61,7 +61,7 @@ def test_a_message_counts_once() -> None:
 @settings(deadline=None, max_examples=10)
 @given(st.integers(0, 20))
 def test_parts_add_up_in_any_order(seed: int) -> None:
-    stats = run_nights(frame(busy_log(seed % 3, mails=19)), FLEET, [us(-1), us(10**6)], READ)[0].stats
+    stats = add_up([run_nights(frame(busy_log(seed % 3, mails=19)), FLEET, [us(-1), us(10**6)], READ)[0].stats])
     half = stats.height // 2
     assert_frame_equal(add_up([shuffled(stats, seed).tail(-half), shuffled(stats, seed).head(half)]), stats)
     assert_frame_equal(add_up([stats, stats])["recipients"].to_frame(), stats.select(C("recipients") * 2))

@@ -107,8 +107,11 @@ def fold_deliveries(lines: pl.DataFrame) -> pl.DataFrame:
 
 def keep_pairs(lines: pl.DataFrame, ends_at: int) -> pl.DataFrame:
     """The deliveries' lines whose other half may come after the night's end."""
+    by = ALIKE[:-1]
+    near = lines.filter(C("stamp") >= ends_at - PAIR_US).select(by).unique()
     late = C("stamp").max().over(*ALIKE, "_run") >= ends_at - PAIR_US
-    return number_pairs(lines).filter(late).select(COLUMNS)
+    alike = lines.join(near, on=by, how="semi", nulls_equal=True, maintain_order="left")
+    return number_pairs(alike).filter(late).select(COLUMNS)
 
 
 def number_sessions(lines: pl.DataFrame) -> pl.DataFrame:

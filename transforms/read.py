@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-import numpy as np
 from isal import isal_zlib
 
 from hoptrace.transforms.decompress import MAGIC_BYTES, Damage, compression_of, decompress
@@ -82,8 +81,8 @@ def read_chunks(r: Range, chunk_bytes: int) -> Iterator[Chunk | FileReport]:
 
 
 def line_count(chunk: Chunk) -> int:
-    """How many lines a chunk holds; several times as fast as bytes.count."""
-    return int(np.count_nonzero(np.frombuffer(chunk.data, np.uint8) == 10))
+    """How many lines a chunk holds."""
+    return chunk.data.count(b"\n")
 
 
 def read_head(path: str, head_bytes: int) -> tuple[bytes, bool]:

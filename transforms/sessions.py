@@ -25,6 +25,8 @@ def fold_sessions(events: pl.DataFrame) -> pl.DataFrame:
     line, and `since` is the stamp of the earlier of the two lines that it was told by. A before-queue proxy that refuses a
     message is a door.
     """
+    if "action" not in events.columns:
+        events = events.with_columns(action=pl.lit(None, pl.String))
     refused = (C("kind") == "proxy") & (C("action") == "reject")
     events = (
         events.filter(C("kind").is_in(SESSION_KINDS))
