@@ -73,7 +73,8 @@ def show(items: Iterable[RenderableType]) -> None:
 
 def _print(console: Console, items: Iterable[RenderableType]) -> None:
     for item in items:
-        console.print(item, highlight=False, markup=False, emoji=False)
+        verbatim_text = isinstance(item, Text) and bool(item.no_wrap)
+        console.print(item, highlight=False, markup=False, emoji=False, soft_wrap=verbatim_text)
 
 
 def show_json(value: object) -> None:
