@@ -60,7 +60,9 @@ def trace_night(p: beam.Pipeline, ranges: Sequence[Range], state: pl.DataFrame, 
         Keyed
     )
 
-    kept = p | "open boxes" >> beam.Create(list(key_mailbox(boxed, plan.shards)), reshuffle=False).with_output_types(Keyed)
+    kept = p | "open boxes" >> beam.Create(list(key_mailbox(boxed, plan.shards)), reshuffle=False).with_output_types(
+        Keyed
+    )
 
     sessions = logs.sessions | FoldSessions(plan)
     hops = (logs.keyed, sessions.keyed, carried) | "events" >> beam.Flatten() | AssembleHops(plan, coverage)

@@ -41,7 +41,7 @@ EVENTS = Table(
         ),
         "instance": (TEXT, "syslog name before the first '/', e.g. postfix or postfix-in; dovecot, exim ..."),
         "service": (TEXT, "daemon within the program (smtpd, qmgr, lmtp); null where the log lost it"),
-        "pid": (pl.Int64, "process ID"),
+        "pid": (pl.Int64, "process ID, of the kinds that sessions are told by"),
         "session": (TEXT, "SMTP session as the daemon names it, where it does; else its pid tells sessions apart"),
         "kind": (pl.Enum(KINDS), "what the line says"),
         "queue_id": (TEXT, "the message's ID on this host: queue ID, or the store's session ID"),
@@ -77,7 +77,7 @@ EVENTS = Table(
         "stage": (TEXT, "SMTP stage: CONNECT, HELO, MAIL, RCPT, DATA, END-OF-MESSAGE"),
         "folder": (TEXT, "mailbox folder"),
         "user": (TEXT, "mailbox user"),
-        "repeat": (pl.Int64, "how often the line stands for itself ('message repeated N times'), else 1"),
+        "repeat": (pl.Int64, "how often the line stands for itself ('message repeated N times'), else 1; of attempts"),
     },
     order=("host", "stamp", "place"),
 )

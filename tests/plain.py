@@ -14,7 +14,6 @@ from hoptrace.transforms.assemble_hops import cut_ahead
 from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.kinds import part_kinds
 from hoptrace.transforms.mailbox import fold_mailbox, select_mailbox
-from hoptrace.transforms.parse_logs import of_hops
 from hoptrace.transforms.plan import Night
 from hoptrace.transforms.publishable import NightTables, tell_night
 from hoptrace.transforms.summarise import add_up
@@ -25,7 +24,7 @@ PUBLISHED = ("deliveries", "hops", "hop_recipients", "handoffs", "notices", "mai
 
 def key_events(events: pl.DataFrame) -> pl.DataFrame:
     """Events that name a queue ID, with the key that they are folded by."""
-    owned = events.filter(of_hops())
+    owned = events.filter(C("queue_id").is_not_null() & (C("kind") != "mailbox"))
     return owned.with_columns(hash_columns(owned, ["host", "queue_id"]).alias("key"))
 
 
@@ -36,8 +35,8 @@ def run_plain(
     hosts = frozenset(read_until)
     state = EVENTS.empty() if state is None else state
     boxed, state = state.filter(C("kind") == "mailbox"), state.filter(C("kind") != "mailbox")
-    boxes = fold_mailbox(pl.concat([select_mailbox(events), select_mailbox(boxed)]), night)
-    told = sessions.fold_sessions(events)
+    boxes = fold_mailbox(pl.concat([select_mailbox(part_kinds(events)), select_mailbox(part_kinds(boxed))]), night)
+    told = sessions.fold_sessions(sessions.select_sessions(part_kinds(events)))
     crossing = sessions.cut_sessions(told, night.ends_at)
     told = told.drop("since")
     keyed = key_events(pl.concat([events, told, state]))

@@ -26,7 +26,7 @@ class FoldSessions(beam.PTransform):  # type: ignore[misc]
 
     def fold(self, shard: tuple[int, Iterable[tuple[str, bytes]]]) -> Iterator[Any]:
         """One shard of sessions."""
-        told = fold_sessions(unpack(shard[1])["sessions"].drop("key"))
+        told = fold_sessions(unpack(shard[1]))
         crossing = cut_sessions(told, self.plan.night.ends_at)
         if crossing.height:
             yield TaggedOutput("waiting", encode_frame(crossing))
