@@ -99,16 +99,23 @@ def grow_forest(candidates: pl.DataFrame) -> pl.DataFrame:
         how="left",
     )
     notices = told.select(hop="child", about="parent", notice="kind", notice_strength="strength", told_at="parent_at")
-    rows = rows.join(notices, on="hop", how="full", coalesce=True).with_columns(root=pl.coalesce("root", "hop"))
-    about = roots.select(about="hop", about_root="root")
-    together = find_roots(
-        pl.concat([going_on["child"], told["child"]]), pl.concat([going_on["parent"], told["parent"]])
+    failed = told.select(hop="parent").unique()
+    rows = (
+        rows.join(notices, on="hop", how="full", coalesce=True)
+        .join(failed, on="hop", how="full", coalesce=True)
+        .with_columns(root=pl.coalesce("root", "hop"))
     )
+    about = roots.select(about="hop", about_root="root")
+    owners = told.select("child", parent=C("parent").replace_strict(roots["hop"], roots["root"], default=C("parent")))
+    owners = owners.join(rows.select(child="hop", _root="root"), on="child", how="left").with_columns(
+        child=pl.coalesce("_root", "child")
+    )
+    together = find_roots(owners["child"], owners["parent"]).select(root="hop", component="root")
     return (
         rows.join(about, on="about", how="left")
         .with_columns(about_root=pl.when(C("about").is_not_null()).then(pl.coalesce("about_root", "about")))
-        .join(together.select("hop", component="root"), on="hop", how="full", coalesce=True)
-        .with_columns(root=pl.coalesce("root", "hop"))
+        .join(together, on="root", how="left")
+        .with_columns(component=pl.coalesce("component", "root"))
         .select(FOREST.keys())
         .sort("hop")
     )
