@@ -359,9 +359,15 @@ def link_by_time(offers: pl.DataFrame, seekers: pl.DataFrame) -> pl.DataFrame:
 def fold_address(column: str | pl.Expr) -> pl.Expr:
     """An address for comparing: as logged, its domain in lower case, without the quotes some programs add."""
     text = C(column) if isinstance(column, str) else column
-    parts = text.str.replace_all('"', "", literal=True)
-    return (
-        pl.when(parts.str.contains("@", literal=True))
-        .then(parts.str.replace(r"@[^@]*$", "") + "@" + parts.str.extract(r"@([^@]*)$").str.to_lowercase())
-        .otherwise(parts)
-    )
+    return text.map_batches(fold_addresses, return_dtype=pl.String)
+
+
+def fold_addresses(text: pl.Series) -> pl.Series:
+    """`fold_address` of a series; most addresses are folded already."""
+    odd = text.str.contains(r'["A-Z]').fill_null(False)
+    if not odd.any():
+        return text
+    bare = text.filter(odd).str.replace_all('"', "", literal=True)
+    parts = bare.str.extract_groups(r"^(?s)(.*)(@[^@]*)$").struct
+    folded = parts.field("1") + parts.field("2").str.to_lowercase()
+    return text.scatter(odd.arg_true(), folded.zip_with(folded.is_not_null(), bare))

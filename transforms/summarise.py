@@ -40,12 +40,16 @@ def delay_of(bucket: pl.Expr) -> pl.Expr:
 def count_rows(rows: pl.DataFrame, metric: str, dimensions: dict[str, pl.Expr]) -> list[pl.DataFrame]:
     """Per dimension the rows (hour, us, population, outcome, delay_class, message, n_recipients) counted by bucket, as PARTIAL;
     null values are left out. A message counts once per hour, value and words: in the lowest of its buckets."""
-    ready = rows.with_columns(C(WORDS).cast(TEXT), bucket=bucket_of(C("us"))).sort("bucket", nulls_last=False)
-    numbers = ready.select("hour", *(C(word).to_physical() for word in WORDS), "bucket", message=C("message").hash())
+    ready = rows.select(
+        "hour",
+        C(WORDS).cast(TEXT),
+        "n_recipients",
+        C("message").hash(),
+        bucket=bucket_of(C("us")),
+        **{name: value.cast(TEXT) for name, value in dimensions.items()},
+    ).sort("bucket", nulls_last=False)
+    numbers = ready.select("hour", *(C(word).to_physical() for word in WORDS), "bucket", "message")
     group = hash_columns(numbers, ["hour", *WORDS])
-    ready = ready.select(
-        "hour", *WORDS, "bucket", "n_recipients", **{name: value.cast(TEXT) for name, value in dimensions.items()}
-    )
     parts = []
     for dimension in dimensions:
         known = ready[dimension].is_not_null()
