@@ -6,6 +6,7 @@ import polars as pl
 
 from hoptrace.schemas.events import EVENTS
 from hoptrace.schemas.mailbox_events import MAILBOX_EVENTS
+from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.kinds import Kinds, take
 from hoptrace.transforms.plan import Night
 
@@ -85,25 +86,24 @@ def by_delivery() -> pl.Expr:
 
 
 def number_pairs(lines: pl.DataFrame) -> pl.DataFrame:
-    """`lines` of deliveries with _run: lines alike, none further than PAIR_US from the next; and _nth of its sort in there."""
-    identity = pl.when(C("queue_id").is_null()).then("message_id")
-    lines = lines.with_columns(_id=identity, _save=C("size").is_not_null())
+    """`lines` of deliveries with _id, _alike, the hash of ALIKE; _run: lines alike, none further than PAIR_US from the next; and
+    _nth of its sort in there."""
+    lines = lines.with_columns(_id=pl.when(C("queue_id").is_null()).then("message_id"), _save=C("size").is_not_null())
+    lines = lines.with_columns(hash_columns(lines, ALIKE).alias("_alike"))
     apart = (C("stamp") - C("stamp").shift() > PAIR_US).fill_null(value=False).cast(pl.Int64)
-    lines = lines.with_columns(_run=apart.cum_sum().over(ALIKE))
-    return lines.with_columns(_nth=C("stamp").cum_count().over(*ALIKE, "_run", "_save"))
+    lines = lines.with_columns(_run=apart.cum_sum().over("_alike"))
+    return lines.with_columns(_nth=C("stamp").cum_count().over("_alike", "_run", "_save"))
 
 
 def fold_deliveries(lines: pl.DataFrame) -> pl.DataFrame:
     """One row per delivery: mail_log's n-th save and the n-th other line about the same are one."""
     elsewhere = ~C("folder").str.contains(INBOX)
+    first = [C(name).first() for name in (*ALIKE[:-1], "stamp")]
     told = [C(name).drop_nulls().first() for name in ("size", "message_id", "reply", "protocol")]
-    rows = (
-        number_pairs(lines)
-        .group_by(*ALIKE, "_run", "_nth", maintain_order=True)
-        .agg(C("stamp").first().alias("at"), *told)
-    )
+    rows = number_pairs(lines).group_by("_alike", "_run", "_nth", maintain_order=True).agg(*first, *told)
     action = C("action").replace_strict(DELIVERY, return_dtype=pl.String)
     rows = rows.with_columns(
+        at="stamp",
         session="queue_id",
         action=pl.when((C("action") == "stored") & elsewhere).then(pl.lit("filed")).otherwise(action),
     )
@@ -114,7 +114,7 @@ def keep_pairs(lines: pl.DataFrame, ends_at: int) -> pl.DataFrame:
     """The deliveries' lines whose other half may come after the night's end."""
     by = ALIKE[:-1]
     near = lines.filter(C("stamp") >= ends_at - PAIR_US).select(by).unique()
-    late = C("stamp").max().over(*ALIKE, "_run") >= ends_at - PAIR_US
+    late = C("stamp").max().over("_alike", "_run") >= ends_at - PAIR_US
     alike = lines.join(near, on=by, how="semi", nulls_equal=True, maintain_order="left")
     return number_pairs(alike).filter(late).select(COLUMNS)
 
