@@ -207,6 +207,8 @@ def busy_log(seed: int, mails: int = 84, hours: float = 6) -> list[Row]:
         _read,
         _split,
         _put_off,
+        _greylisted_inside,
+        _deferred_after_data,
     )
     rows: list[Row] = []
     for number in range(mails):
@@ -316,6 +318,43 @@ def _greylisted(at: float, n: int, rnd: random.Random) -> list[Row]:
         tried(end + rnd.choice([1, 3000]), "mx1", one, "b@our.test"),
         left(end + 3001, "mx1", one),
     ]
+
+
+def _greylisted_inside(at: float, n: int, rnd: random.Random) -> list[Row]:
+    """Of two recipients one is turned away inside the queue ID, and comes again or not; the other is tried for long."""
+    one, wait, who = f"GI{n:04X}", rnd.choice([300, 4000]), {"sender": f"i{n}@far.test", "recipient": "c@our.test"}
+    again = rnd.randint(0, 3)
+    rows = [
+        *came(at, "mx1", one, f"m{n}@far.test", who["sender"]),
+        turned(at + 0.05, "mx1", queue_id=one, **who),
+        tried(at + 1, "mx1", one, "b@our.test", "deferred"),
+        tried(at + 3 * wait, "mx1", one, "b@our.test"),
+        left(at + 3 * wait + 0.1, "mx1", one),
+        *(turned(at + k * wait, "mx1", **who, pid=5000 + n) for k in range(1, again)),
+    ]
+    if again == 3 or rnd.random() < 0.3:
+        return rows
+    two, end = f"GJ{n:04X}", at + (again + 1) * wait
+    return [*rows, *came(end, "mx1", two, f"m{n}@far.test", who["sender"]),
+            tried(end + 2, "mx1", two, who["recipient"]), left(end + 3, "mx1", two)]  # fmt: skip
+
+
+def _deferred_after_data(at: float, n: int, rnd: random.Random) -> list[Row]:
+    """A milter defers the whole message once or twice; then it comes in, or not."""
+    wait, tries, rows, mid = rnd.choice([300, 4000]), rnd.randint(1, 2), [], f"m{n}@far.test"
+    who = {"sender": f"d{n}@far.test", "recipient": "b@our.test"}
+    for k in range(tries):
+        one, begin = f"DA{n:03X}{k}", at + k * wait
+        rows += [
+            *came(begin, "mx1", one, mid, who["sender"])[:2],
+            event(begin + 0.3, "mx1", one, "refuse", service="cleanup", action="reject", dsn="4.7.1",
+                  reply="4.7.1 try again later", stage="END-OF-MESSAGE", **who),
+        ]  # fmt: skip
+    if rnd.random() < 0.4:
+        return rows
+    two, end = f"DB{n:04X}", at + tries * wait
+    return [*rows, *came(end, "mx1", two, mid, who["sender"]), tried(end + 2, "mx1", two, "b@our.test"),
+            left(end + 3, "mx1", two)]  # fmt: skip
 
 
 def _refused(at: float, n: int, rnd: random.Random) -> list[Row]:

@@ -38,8 +38,9 @@ def unfold_hops(
 
 
 def unfold_firsts(hops: pl.DataFrame, firsts: pl.DataFrame) -> pl.DataFrame:
-    """EVENTS without a queue ID that tell `match_series` the first try at the door (hop, asked, first_attempt_at) of these hops' mail."""
-    client = hops.select("hop", "host", "sender", "client_name", "client_ip", "helo")
+    """EVENTS without a queue ID that tell `match_series` the first try at the door (hop, asked, first_attempt_at) of these hops'
+    mail; of kind leave for a try inside their queue ID that came back."""
+    client = hops.select("hop", "host", "sender", "client_name", "client_ip", "helo", "first_seen")
     rows = firsts.join(client, on="hop", how="inner").sort("hop", "asked")
     return EVENTS.conform(
         rows.select(
@@ -48,9 +49,9 @@ def unfold_firsts(hops: pl.DataFrame, firsts: pl.DataFrame) -> pl.DataFrame:
             "client_name",
             "client_ip",
             "helo",
-            stamp="first_attempt_at",
+            stamp=pl.coalesce("first_attempt_at", "first_seen"),
             place=pl.lit(0, pl.Int64),
-            kind=pl.lit("arrive"),
+            kind=pl.when("came_back").then(pl.lit("leave")).otherwise(pl.lit("arrive")),
             recipient="asked",
             orig_queue_id=C("hop").cast(pl.String),
         )

@@ -21,6 +21,7 @@ FIRSTS: dict[str, pl.DataType | type[pl.DataType]] = {
     "hop": pl.UInt64,
     "asked": pl.String,
     "first_attempt_at": pl.Int64,
+    "came_back": pl.Boolean,
 }
 NOTICE_SLACK_US = 5_000_000
 
@@ -29,6 +30,13 @@ def name_trace(hops: pl.DataFrame) -> pl.Series:
     """24 hex digits per hop from host, queue_id and epoch: the trace that this hop roots."""
     parts = [hash_columns(hops, ["host", "queue_id", "epoch"], seed=seed) for seed in (1, 2)]
     return (hex_of(parts[0]) + hex_of(parts[1]).str.slice(0, 8)).alias("trace_id")
+
+
+def leave_out_tries(rows: pl.DataFrame, walks: pl.DataFrame, firsts: pl.DataFrame) -> pl.DataFrame:
+    """The walks without those of recipients turned away inside a queue ID who came back: what followed tells of them."""
+    turned = rows.filter(C("status") == "turned_away").with_columns(C("asked").fill_null(""))
+    back = turned.join(firsts.filter("came_back"), on=["hop", "asked"], how="semi").select(last="row")
+    return walks.join(back, on="last", how="anti", maintain_order="left") if back.height else walks
 
 
 def gather_steps(rows: pl.DataFrame, walks: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
@@ -163,9 +171,10 @@ def write_deliveries(
     """One row per recipient's fate, settled or not (settled_at null), columns of DELIVERIES as integers of microseconds.
 
     hops: with root, parent, kind, evidence, strength, about_root, and delay_warning, queue_lifetime, relay_read_until per host.
-    told: hop, notice, made. firsts: hop, asked, first_attempt_at (µs) from the door.
+    told: hop, notice, made. firsts: hop, asked, first_attempt_at (µs) and came_back from the door.
     """
     rows, walks = trace_recipients(hops, recipients)
+    walks = leave_out_tries(rows, walks, firsts)
     steps = gather_steps(rows, walks, hops)
     entrance = steps.unique("last", keep="first", maintain_order=True).select(
         "last", root_hop="hop", entry_recipient="recipient", entry_original="original_recipient"
@@ -211,7 +220,7 @@ def write_deliveries(
         .join(date_notices(rows, walks, told), on="last", how="left", maintain_order="left")
         .with_columns(asked_first=pl.coalesce("entry_original", "entry_recipient"))
         .with_columns(_asked=fold_address("asked_first").fill_null(""))
-        .join(firsts, left_on=["root_hop", "_asked"], right_on=["hop", "asked"], how="left", maintain_order="left")
+        .join(firsts.filter(~C("came_back")), left_on=["root_hop", "_asked"], right_on=["hop", "asked"], how="left", maintain_order="left")
     )
     unread = C("outcome") == "unknown"
     out = out.select(
