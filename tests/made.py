@@ -130,6 +130,21 @@ def handed(second: float, host: str, queue_id: str, recipient: str, to: str, nex
     )
 
 
+def lost(second: float, host: str, queue_id: str, recipient: str, to: str) -> Row:
+    """An attempt whose answer was lost: host `to` of ours may have a copy."""
+    return tried(
+        second,
+        host,
+        queue_id,
+        recipient,
+        "deferred",
+        dsn="4.4.2",
+        relay_name=f"{to}.our.test",
+        relay_ip=f"10.0.0.{HOSTS.index(to) + 1}",
+        reply=f"lost connection with {to}.our.test while sending end of data -- message may be sent more than once",
+    )
+
+
 def left(second: float, host: str, queue_id: str) -> Row:
     """The queue is done with it."""
     return event(second, host, queue_id, "leave", service="qmgr")
@@ -209,6 +224,7 @@ def busy_log(seed: int, mails: int = 84, hours: float = 6) -> list[Row]:
         _put_off,
         _greylisted_inside,
         _deferred_after_data,
+        _sent_again,
     )
     rows: list[Row] = []
     for number in range(mails):
@@ -355,6 +371,37 @@ def _deferred_after_data(at: float, n: int, rnd: random.Random) -> list[Row]:
     two, end = f"DB{n:04X}", at + tries * wait
     return [*rows, *came(end, "mx1", two, mid, who["sender"]), tried(end + 2, "mx1", two, "b@our.test"),
             left(end + 3, "mx1", two)]  # fmt: skip
+
+
+def _sent_again(at: float, n: int, rnd: random.Random) -> list[Row]:
+    """One or two tries whose answer was lost, of which out1 has copies or not; then a last try, or none."""
+    one, mid, wait, rows = f"AG{n:04X}", f"m{n}@far.test", rnd.choice([60, 1300, 5000]), []
+    times = rnd.randint(1, 3)
+    for k in range(1, times + 1):
+        then, copy = at + k * wait, f"AH{n:03X}{k}"
+        if k == 2 and rnd.random() < 0.5:
+            rows.append(tried(then, "smtp1", one, "b@far.test", "deferred"))
+            continue
+        rows.append(lost(then, "smtp1", one, "b@far.test", "out1"))
+        if rnd.random() < 0.7:
+            end = then + rnd.choice([1, 700, 4000])
+            rows += [
+                *came(then - 0.5, "out1", copy, mid, **from_host("smtp1")),
+                tried(end, "out1", copy, "b@far.test", rnd.choice(["sent", "sent", "bounced"])),
+                left(end + 0.1, "out1", copy),
+            ]
+    last, two, way = at + (times + 1) * wait, f"AI{n:04X}", rnd.choice(["handed", "handed", "bounced", "never"])
+    rows += came(at, "smtp1", one, mid)
+    if way == "handed":
+        rows += [
+            handed(last, "smtp1", one, "b@far.test", "out1", two),
+            *came(last - 0.5, "out1", two, mid, **from_host("smtp1")),
+            tried(last + wait, "out1", two, "b@far.test"),
+            left(last + wait + 0.1, "out1", two),
+        ]
+    elif way == "bounced":
+        rows.append(tried(last, "smtp1", one, "b@far.test", "bounced"))
+    return rows if way == "never" else [*rows, left(last + 0.1, "smtp1", one)]
 
 
 def _refused(at: float, n: int, rnd: random.Random) -> list[Row]:

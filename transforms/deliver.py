@@ -144,15 +144,19 @@ def date_notices(rows: pl.DataFrame, walks: pl.DataFrame, told: pl.DataFrame) ->
     return warned.join(returned, on="last", how="full", coalesce=True)
 
 
-def merge_copies(rows: pl.DataFrame) -> pl.DataFrame:
-    """One row per (trace, original recipient, recipient): the first success wins, else the last fact."""
+def merge_copies(rows: pl.DataFrame, ends_at: int) -> pl.DataFrame:
+    """One row per (trace, original recipient, recipient): the first success wins, else what may still become one, else the last
+    fact. Adds waits: whether any of them is unsettled at ends_at."""
     key = ["trace_id", "original_recipient", "recipient"]
+    rows = rows.with_columns(waits=C("settled_at").is_null() | (C("settled_at") >= ends_at))
     several = rows.select(pl.struct(key)).to_series().is_duplicated()
     if not several.any():
         return rows
     success = C("outcome") == "delivered"
     copies = rows.filter(several).with_columns(
-        _failed=~success, _order=pl.when(success).then(C("resolved_at")).otherwise(-C("resolved_at"))
+        _failed=pl.when(success).then(0).when("waits").then(1).otherwise(2),
+        _order=pl.when(success).then(C("resolved_at")).otherwise(-C("resolved_at")),
+        waits=C("waits").any().over(key),
     )
     best = copies.sort(*key, "_failed", "_order", "last", nulls_last=False).unique(
         key, keep="first", maintain_order=True
@@ -167,13 +171,14 @@ def write_deliveries(
     firsts: pl.DataFrame,
     night: Night,
     programs: Mapping[str, str],
-) -> pl.DataFrame:
-    """One row per recipient's fate, settled or not (settled_at null), columns of DELIVERIES as integers of microseconds.
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """One row per recipient's fate, settled or not (settled_at null), columns of DELIVERIES as integers of microseconds; and the
+    hand-overs that were duplicates (child, recipient).
 
     hops: with root, parent, kind, evidence, strength, about_root, and delay_warning, queue_lifetime, relay_read_until per host.
     told: hop, notice, made. firsts: hop, asked, first_attempt_at (µs) and came_back from the door.
     """
-    rows, walks = trace_recipients(hops, recipients)
+    rows, walks, duplicates = trace_recipients(hops, recipients)
     walks = leave_out_tries(rows, walks, firsts)
     steps = gather_steps(rows, walks, hops)
     entrance = steps.unique("last", keep="first", maintain_order=True).select(
@@ -270,15 +275,16 @@ def write_deliveries(
         component="component",
         **{f"us_{stage}": f"us_{stage}" for stage in STAGES},
     )
-    return merge_copies(out)
+    return merge_copies(out, night.ends_at), duplicates
 
 
 @dataclass(frozen=True)
 class Traces:
-    """Whole traces: every row, settled or not; and the hops with their trace_id."""
+    """Whole traces: every row, settled or not; the hops with their trace_id; and child, recipient of duplicate hand-overs."""
 
     deliveries: pl.DataFrame
     hops: pl.DataFrame
+    duplicates: pl.DataFrame
 
 
 def know_queues(hops: pl.DataFrame, fleet: Fleet) -> pl.DataFrame:
@@ -327,4 +333,5 @@ def write_traces(
     recipients = placed["recipients"].drop("component", strict=False)
     recipients = recipients.join(until, on="relay_host", how="left", maintain_order="left")
     firsts = placed.get("firsts", pl.DataFrame(schema=FIRSTS)).drop("component", strict=False)
-    return Traces(write_deliveries(hops, recipients, made, firsts, night, fleet.programs), hops)
+    deliveries, duplicates = write_deliveries(hops, recipients, made, firsts, night, fleet.programs)
+    return Traces(deliveries, hops, duplicates)

@@ -210,15 +210,27 @@ def link_claimed_parents(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFram
 
 
 def offer_by_message_id(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
-    """Handed-over recipients whose next queue ID may not be named: message_id, parent, host, address, parent_at, started, redirect.
+    """Handed-over recipients whose next queue ID may not be named: message_id, parent, host, relay_host, address, parent_at,
+    started, redirect, filtered, and copy, for a try whose answer was lost, so that the next host may have the message.
 
     A filter that splits a message names one of the new queue IDs for all recipients, so its hand-overs are offered too.
     """
     given = recipients.filter(
         (C("next_queue_id").is_null() | C("loopback").fill_null(False)) & C("status").is_in(["sent", "redirected"])
-    ).join(hops.select("hop", "host", "message_id"), on="hop")
-    return given.filter(C("message_id").fill_null("") != "").select(
+    ).with_columns(copy=pl.lit(False))
+    lost = (
+        recipients.filter(C("unsure_tries").is_not_null())
+        .select("hop", "recipient", "status", "unsure_tries")
+        .explode("unsure_tries")
+        .with_columns(at=C("unsure_tries").struct["at"], try_start=C("unsure_tries").struct["start"], copy=pl.lit(True))
+        .drop("unsure_tries")
+    )
+    given = pl.concat([given, lost], how="diagonal") if lost.height else given
+    told = given.join(hops.select("hop", "host", "message_id"), on="hop")
+    return told.filter(C("message_id").fill_null("") != "").select(
         "message_id",
+        "relay_host",
+        "copy",
         parent="hop",
         host="host",
         address=fold_address("recipient"),
@@ -230,7 +242,8 @@ def offer_by_message_id(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.Data
 
 
 def seek_by_message_id(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
-    """Hops brought by a host of ours: message_id, child, client_host, address (null where not logged), arrived, child_at."""
+    """Hops brought by a host of ours: message_id, child, taker (their host), client_host, address (null where not logged),
+    arrived, child_at."""
     brought = hops.filter(
         C("client_host").is_not_null() & C("orig_queue_id").is_null() & (C("message_id").fill_null("") != "")
     )
@@ -240,6 +253,7 @@ def seek_by_message_id(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataF
         "client_host",
         "address",
         "arrived",
+        taker="host",
         child="hop",
         child_at="first_seen",
     )
@@ -248,7 +262,8 @@ def seek_by_message_id(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataF
 def link_by_message_id(offers: pl.DataFrame, seekers: pl.DataFrame) -> pl.DataFrame:
     """Candidates where the child's client is the parent's host, the Message-ID is the same and recipients agree.
 
-    A store's redirect with one candidate is certain; the rest is likely.
+    A relay known to be another host than the child's refuses the link. A copy was there before its answer was lost. A store's
+    redirect with one candidate is certain; the rest is likely.
     """
     given = offers.rename({"host": "client_host"})
     known = meet(
@@ -261,7 +276,9 @@ def link_by_message_id(offers: pl.DataFrame, seekers: pl.DataFrame) -> pl.DataFr
     whole = (
         given.drop("address")
         .sort(given.drop("address").columns)
-        .unique(["message_id", "client_host", "parent"], keep="first", maintain_order=True)
+        .with_columns(_copied_at=pl.when("copy").then("parent_at"))
+        .unique(["message_id", "client_host", "parent", "relay_host", "_copied_at"], keep="first", maintain_order=True)
+        .drop("_copied_at")
     )
     nameless = meet(
         seekers.filter(C("address").is_null()), whole, ["message_id", "client_host"], "child_at", "parent_at"
@@ -271,9 +288,11 @@ def link_by_message_id(offers: pl.DataFrame, seekers: pl.DataFrame) -> pl.DataFr
         .filter(
             (C("child") != C("parent"))
             & (C("arrived") >= C("started") - SKEW_US)
-            & (C("child_at") <= C("parent_at") + LOOKAHEAD_US)
+            & (C("child_at") <= C("parent_at") + pl.when("copy").then(SKEW_US).otherwise(LOOKAHEAD_US))
+            & (C("relay_host").is_null() | (C("relay_host") == C("taker")))
         )
-        .sort("child", "parent", "parent_at", "started", "redirect", "filtered")
+        .with_columns(_far=pl.when(C("copy").any().over("child", "parent")).then((C("child_at") - C("parent_at")).abs()))
+        .sort("child", "parent", "_far", "parent_at", "started", "redirect", "filtered")
         .unique(["child", "parent"], keep="first", maintain_order=True)
     )
     alone = pl.len().over("child") == 1

@@ -90,10 +90,13 @@ def list_hops(traces: Traces, recipients: pl.DataFrame, night: Night) -> dict[st
             **seconds,
         )
     )
-    return {"hops": ended, "hop_recipients": rows, "handoffs": list_handoffs(hops, recipients, night)}
+    handoffs = list_handoffs(hops, recipients, traces.duplicates, night)
+    return {"hops": ended, "hop_recipients": rows, "handoffs": handoffs}
 
 
-def list_handoffs(hops: pl.DataFrame, recipients: pl.DataFrame, night: Night) -> pl.DataFrame:
+def list_handoffs(
+    hops: pl.DataFrame, recipients: pl.DataFrame, duplicates: pl.DataFrame, night: Night
+) -> pl.DataFrame:
     """HANDOFFS of the night: per link the recipients that the giver handed over under the taker's queue ID."""
     own = hops.select(giver="hop", from_host="host", from_queue_id="queue_id", from_epoch="epoch")
     taken = hops.filter(
@@ -108,13 +111,18 @@ def list_handoffs(hops: pl.DataFrame, recipients: pl.DataFrame, night: Night) ->
         to_host="host",
         to_queue_id="queue_id",
         to_epoch="epoch",
+        child="hop",
         late=pl.lit(False),
-        duplicate=pl.lit(False),
     )
     given = recipients.filter(C("next_queue_id").is_not_null()).select(
         "recipient", giver="hop", to_queue_id="next_queue_id"
     )
-    return taken.join(own, on="giver").join(given, on=["giver", "to_queue_id"], how="left")
+    rows = taken.join(own, on="giver").join(given, on=["giver", "to_queue_id"], how="left")
+    again = duplicates.with_columns(duplicate=pl.lit(True))
+    whole = again.select("child", "duplicate").unique().with_columns(recipient=pl.lit(None, pl.String))
+    return rows.join(
+        pl.concat([again, whole], how="diagonal").unique(), on=["child", "recipient"], how="left", nulls_equal=True
+    ).with_columns(C("duplicate").fill_null(False))
 
 
 def list_notices(traces: Traces, settled: pl.DataFrame) -> pl.DataFrame:
@@ -137,8 +145,7 @@ def list_notices(traces: Traces, settled: pl.DataFrame) -> pl.DataFrame:
 
 def carry_over(placed: dict[str, pl.DataFrame], traces: Traces, night: Night) -> pl.DataFrame:
     """The EVENTS of every hop whose trace, or a notice about it, is not settled by the night's end or moves across it."""
-    waits = C("settled_at").is_null() | (C("settled_at") >= night.ends_at)
-    unsettled = traces.deliveries.filter(waits).select("component")
+    unsettled = traces.deliveries.filter("waits").select("component")
     hops = traces.hops
     unended = C("ended_at").is_null() | (C("ended_at") >= night.ends_at)
     crossing = hops.filter(

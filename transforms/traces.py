@@ -35,10 +35,10 @@ def handed_rows(rows: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
     """Rows that a child hop may continue: child, row, address, in order, one per child and row.
 
     A row that names the next queue ID is continued by the child with this ID; an unnamed one by any child of its hop that
-    was linked in another way.
+    was linked in another way; one whose answer was lost by the child that was there then.
     """
     children = hops.filter(C("parent").is_not_null()).select(
-        child="hop", hop="parent", child_id="queue_id", link="kind", link_evidence="evidence"
+        "parent_at", child="hop", hop="parent", child_id="queue_id", link="kind", link_evidence="evidence"
     )
     named = rows.filter(C("next_queue_id").is_not_null() & C("status").is_in(["sent"])).join(
         children, left_on=["hop", "next_queue_id"], right_on=["hop", "child_id"]
@@ -60,9 +60,16 @@ def handed_rows(rows: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
     odd = rows.filter(C("next_queue_id").is_not_null() & (C("status") == "sent")).join(
         children.filter(C("link_evidence").is_in(["orig_queue_id", "filter_log", "message_id_client"])), on="hop"
     )
-    return (
-        pl.concat([named, loose, odd], how="diagonal").select("child", "row", "address").unique().sort("child", "row")
+    copied = (
+        rows.filter(C("status") == "taken")
+        .join(children, left_on=["hop", "at"], right_on=["hop", "parent_at"])
+        .filter(C("link_evidence") == "message_id_client")
+        .select("child", "row", "address")
     )
+    pairs = pl.concat([named, loose, odd], how="diagonal").select("child", "row", "address")
+    if copied.height:
+        pairs = pl.concat([pairs.join(copied, on=["child", "address"], how="anti"), copied])
+    return pairs.unique().sort("child", "row")
 
 
 def climb(rows: pl.DataFrame, handed: pl.DataFrame) -> pl.DataFrame:
@@ -140,8 +147,55 @@ def walk(rows: int, up: pl.DataFrame, last: pl.Series) -> pl.DataFrame:
     return pl.concat(parts).with_columns(C("last").cast(pl.UInt32), C("row").cast(pl.UInt32))
 
 
-def trace_recipients(hops: pl.DataFrame, recipients: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """All recipient rows (numbered), and the walk of every last one: last, step, row.
+def find_copies(rows: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
+    """Recipients as they stood at a try whose answer was lost, where a child hop shows that the message had been taken."""
+    lost = rows.filter(C("unsure_tries").is_not_null())
+    if not lost.height:
+        return lost
+    taken = hops.filter(C("evidence") == "message_id_client").select(hop="parent", at="parent_at").unique()
+    facts = C("unsure_tries").struct
+    connect, transmit = facts["connect_us"], facts["transmit_us"]
+    return (
+        lost.drop("row", "at", "relay_name", "relay_ip", "reply")
+        .explode("unsure_tries")
+        .with_columns(at=facts["at"], relay_name=facts["relay_name"], relay_ip=facts["relay_ip"], reply=facts["reply"])
+        .join(taken, on=["hop", "at"], how="semi", maintain_order="left")
+        .with_columns(
+            status=pl.lit("taken"),
+            next_queue_id=pl.lit(None, pl.String),
+            try_start=facts["start"],
+            last_deferred="at",
+            attempts=facts["attempts"],
+            connect_us=connect,
+            transmit_us=transmit,
+            waiting_us=C("at") - C("first_end") - connect - transmit + C("first_connect") + C("first_transmit"),
+            unsure_tries=pl.lit(None, rows.schema["unsure_tries"]),
+        )
+    )
+
+
+def find_duplicates(rows: pl.DataFrame, up: pl.DataFrame) -> pl.DataFrame:
+    """child, recipient: hops that were given a recipient of whom the same giver had given a copy to another before."""
+    copies = rows.filter(C("status") == "taken").select(
+        "hop", "recipient", "original_recipient", _copy="row", _copied_at="at"
+    )
+    if not copies.height:
+        return pl.DataFrame(schema={"child": pl.UInt64, "recipient": pl.String})
+    given = rows.join(copies, on=["hop", "recipient", "original_recipient"], how="inner", nulls_equal=True).filter(
+        (C("row") != C("_copy")) & (C("at") > C("_copied_at"))
+    )
+    return (
+        up.join(given.select("recipient", up="row"), on="up")
+        .join(rows.select("row", child="hop"), on="row")
+        .select("child", "recipient")
+        .unique()
+    )
+
+
+def trace_recipients(
+    hops: pl.DataFrame, recipients: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """All recipient rows (numbered), the walk of every last one (last, step, row), and `find_duplicates`.
 
     A row is last unless a child's row continues it, or its named child holds it under another name. What a host of ours was
     refused at the door of the next stands in its own log, so such rows of linked hops are left out.
@@ -149,6 +203,10 @@ def trace_recipients(hops: pl.DataFrame, recipients: pl.DataFrame) -> tuple[pl.D
     linked = hops.filter(C("parent").is_not_null())["hop"].implode()
     at_door = (C("try_kind") == "refusal") & ~C("after_data").fill_null(False)
     rows = number_rows(recipients.filter(~(at_door & C("hop").is_in(linked)).fill_null(False)), hops)
+    copies = find_copies(rows, hops)
+    if copies.height:
+        copies = copies.with_columns(pl.Series("row", range(rows.height, rows.height + copies.height), pl.UInt32))
+        rows = pl.concat([rows, copies], how="diagonal_relaxed")
     handed = handed_rows(rows, hops)
     pending = name_pending(rows, handed, hops)
     rows = pl.concat([rows, number_rows(pending, hops, rows.height)], how="diagonal_relaxed")
@@ -159,4 +217,4 @@ def trace_recipients(hops: pl.DataFrame, recipients: pl.DataFrame) -> tuple[pl.D
         .join(taken, on="row", how="anti")["row"]
         .sort()
     )
-    return rows, walk(rows.height, up, last)
+    return rows, walk(rows.height, up, last), find_duplicates(rows, up)
