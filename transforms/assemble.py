@@ -306,7 +306,9 @@ def fold_series(tries: pl.DataFrame, by: list[str]) -> pl.DataFrame:
 def list_unsure(tries: pl.DataFrame, by: list[str]) -> pl.DataFrame:
     """unsure_tries of the recipients `by` that have such: those of their `tries`, in order, of which the remote may have a copy."""
     lost = ~C("status").is_in(TAKEN).fill_null(False) & C("reply").str.contains(UNSURE).fill_null(False)
-    those = tries.join(tries.filter(lost).select(by).unique(), on=by, how="semi", nulls_equal=True, maintain_order="left")
+    those = tries.join(
+        tries.filter(lost).select(by).unique(), on=by, how="semi", nulls_equal=True, maintain_order="left"
+    )
     told = those.select(
         *by,
         at="stamp",

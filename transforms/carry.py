@@ -103,7 +103,9 @@ def unfold_tries(recipients: pl.DataFrame, own: pl.DataFrame) -> list[pl.DataFra
     tries = tries.with_row_index("_try")
     lost = list_lost(tries)
     reached = lost.group_by("_try").agg(
-        C("at").first().alias("_lost_from"), C("at").last().alias("_lost_until"), *(C(f"_{name}").last() for name in SUMS)
+        C("at").first().alias("_lost_from"),
+        C("at").last().alias("_lost_until"),
+        *(C(f"_{name}").last() for name in SUMS),
     )
     tries = tries.join(reached, on="_try", how="left", maintain_order="left")
     base = ["host", "instance", "queue_id", "recipient", "original_recipient"]

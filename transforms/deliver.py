@@ -225,7 +225,13 @@ def write_deliveries(
         .join(date_notices(rows, walks, told), on="last", how="left", maintain_order="left")
         .with_columns(asked_first=pl.coalesce("entry_original", "entry_recipient"))
         .with_columns(_asked=fold_address("asked_first").fill_null(""))
-        .join(firsts.filter(~C("came_back")), left_on=["root_hop", "_asked"], right_on=["hop", "asked"], how="left", maintain_order="left")
+        .join(
+            firsts.filter(~C("came_back")),
+            left_on=["root_hop", "_asked"],
+            right_on=["hop", "asked"],
+            how="left",
+            maintain_order="left",
+        )
     )
     unread = C("outcome") == "unknown"
     out = out.select(

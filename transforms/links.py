@@ -291,7 +291,9 @@ def link_by_message_id(offers: pl.DataFrame, seekers: pl.DataFrame) -> pl.DataFr
             & (C("child_at") <= C("parent_at") + pl.when("copy").then(SKEW_US).otherwise(LOOKAHEAD_US))
             & (C("relay_host").is_null() | (C("relay_host") == C("taker")))
         )
-        .with_columns(_far=pl.when(C("copy").any().over("child", "parent")).then((C("child_at") - C("parent_at")).abs()))
+        .with_columns(
+            _far=pl.when(C("copy").any().over("child", "parent")).then((C("child_at") - C("parent_at")).abs())
+        )
         .sort("child", "parent", "_far", "parent_at", "started", "redirect", "filtered")
         .unique(["child", "parent"], keep="first", maintain_order=True)
     )

@@ -94,9 +94,7 @@ def list_hops(traces: Traces, recipients: pl.DataFrame, night: Night) -> dict[st
     return {"hops": ended, "hop_recipients": rows, "handoffs": handoffs}
 
 
-def list_handoffs(
-    hops: pl.DataFrame, recipients: pl.DataFrame, duplicates: pl.DataFrame, night: Night
-) -> pl.DataFrame:
+def list_handoffs(hops: pl.DataFrame, recipients: pl.DataFrame, duplicates: pl.DataFrame, night: Night) -> pl.DataFrame:
     """HANDOFFS of the night: per link the recipients that the giver handed over under the taker's queue ID."""
     own = hops.select(giver="hop", from_host="host", from_queue_id="queue_id", from_epoch="epoch")
     taken = hops.filter(

@@ -23,7 +23,6 @@ TAKEN = ("sent", "stored", "redirected")
 """Statuses of what went well."""
 
 
-
 def judge_reply(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows with `status`, `dsn`, `reply` (and `code`, `stage` where known): a 'sent' that a filter dropped is no more.
 
@@ -52,9 +51,7 @@ def judge_reply(rows: pl.DataFrame) -> pl.DataFrame:
     cause = pl.Series("cause", [None], pl.String).new_from_index(0, rows.height)
     unsure = pl.Series("unsure", [False]).new_from_index(0, rows.height)
     lost = rows.filter(failed).select(reply.str.contains(UNSURE).fill_null(False)).to_series()
-    return rows.with_columns(
-        cause.scatter(failed.arg_true(), named["cause"]), unsure.scatter(failed.arg_true(), lost)
-    )
+    return rows.with_columns(cause.scatter(failed.arg_true(), named["cause"]), unsure.scatter(failed.arg_true(), lost))
 
 
 def mask_reply(reply: pl.Expr) -> pl.Expr:

@@ -8,8 +8,12 @@ import polars as pl
 
 from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.links import fold_address
+from hoptrace.transforms.meet import PAIRS_PER_ROW
 
 C = pl.col
+PUT_BACK = ("requeued", "deferred", "deleted")
+"""Statuses of recipients that an operator may have put under a new queue ID."""
+
 MAX_STAYS = 64
 """Longest walk; a longer one is a mail loop, and is cut there."""
 
@@ -43,33 +47,59 @@ def handed_rows(rows: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
     named = rows.filter(C("next_queue_id").is_not_null() & C("status").is_in(["sent"])).join(
         children, left_on=["hop", "next_queue_id"], right_on=["hop", "child_id"]
     )
-    loose = (
-        rows.filter(
-            (C("next_queue_id").is_null() & C("status").is_in(["sent", "redirected"]))
-            | C("status").is_in(["requeued", "deferred", "deleted"])
-        )
-        .join(children, on="hop")
-        .filter(
-            pl.when(C("link") == "redirect")
-            .then(C("status") == "redirected")
-            .when(C("link") == "requeue")
-            .then(C("status").is_in(["requeued", "deferred", "deleted"]))
-            .otherwise(C("status") == "sent")
-        )
+    way = pl.when(C("link").is_in(["redirect", "requeue"])).then("link").otherwise(pl.lit("on"))
+    left = (C("next_queue_id").is_null() & C("status").is_in(["sent", "redirected"])) | C("status").is_in(PUT_BACK)
+    asked = (
+        pl.when(C("status").is_in(PUT_BACK))
+        .then(pl.lit("requeue"))
+        .otherwise(C("status").replace({"redirected": "redirect", "sent": "on"}))
     )
-    odd = rows.filter(C("next_queue_id").is_not_null() & (C("status") == "sent")).join(
-        children.filter(C("link_evidence").is_in(["orig_queue_id", "filter_log", "message_id_client"])), on="hop"
-    )
+    loose = pair_up(rows.filter(left).with_columns(way=asked), children.with_columns(way=way), rows)
+    split = rows.filter(C("next_queue_id").is_not_null() & (C("status") == "sent"))
+    told = children.filter(C("link_evidence").is_in(["orig_queue_id", "filter_log"])).with_columns(way=pl.lit("told"))
+    met = children.filter(C("link_evidence") == "message_id_client").with_columns(way=pl.lit("met"))
+    odd = [
+        pair_up(split.with_columns(way=pl.lit("told")), told, rows),
+        pair_up(split.filter("loopback").with_columns(way=pl.lit("met")), met, rows),
+    ]
     copied = (
         rows.filter(C("status") == "taken")
         .join(children, left_on=["hop", "at"], right_on=["hop", "parent_at"])
         .filter(C("link_evidence") == "message_id_client")
         .select("child", "row", "address")
     )
-    pairs = pl.concat([named, loose, odd], how="diagonal").select("child", "row", "address")
+    pairs = pl.concat([named.select("child", "row", "address"), loose, *odd])
     if copied.height:
         pairs = pl.concat([pairs.join(copied, on=["child", "address"], how="anti"), copied])
     return pairs.unique().sort("child", "row")
+
+
+def pair_up(given: pl.DataFrame, children: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """child, row, address: each row `given` with every child that its hop has by the same `way`.
+
+    Where these outnumber rows and children by far, a row has the children that show its address; a row that none shows has the
+    hop's first child, and a child that shows none the hop's first row.
+    """
+    by, told = ["hop", "way"], ["child", "row", "address"]
+    sizes = (
+        given.group_by(by)
+        .agg(_rows=pl.len().cast(pl.Int64))
+        .join(children.group_by(by).agg(_children=pl.len().cast(pl.Int64)), on=by)
+    )
+    hot = sizes.filter(C("_rows") * C("_children") > PAIRS_PER_ROW * (C("_rows") + C("_children"))).select(by)
+    given, children = given.select(*by, "row", "address"), children.select(*by, "child")
+    if not hot.height:
+        return given.join(children, on=by).select(told)
+    calm = given.join(hot, on=by, how="anti").join(children, on=by)
+    given, children = given.join(hot, on=by, how="semi"), children.join(hot, on=by, how="semi")
+    shown = pl.concat([rows.select("address", child="hop"), rows.select(address="asked", child="hop")]).unique()
+    first = given.sort("row").unique([*by, "address"], keep="first", maintain_order=True)
+    same = first.join(children.join(shown, on="child"), on=[*by, "address"])
+    unseen = given.join(same, on="row", how="anti").join(
+        children.sort("child").unique(by, keep="first", maintain_order=True), on=by
+    )
+    blind = children.join(same, on="child", how="anti").join(first.unique(by, keep="first", maintain_order=True), on=by)
+    return pl.concat([part.select(told) for part in (calm, same, unseen, blind)])
 
 
 def climb(rows: pl.DataFrame, handed: pl.DataFrame) -> pl.DataFrame:
@@ -192,9 +222,7 @@ def find_duplicates(rows: pl.DataFrame, up: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def trace_recipients(
-    hops: pl.DataFrame, recipients: pl.DataFrame
-) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+def trace_recipients(hops: pl.DataFrame, recipients: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """All recipient rows (numbered), the walk of every last one (last, step, row), and `find_duplicates`.
 
     A row is last unless a child's row continues it, or its named child holds it under another name. What a host of ours was
