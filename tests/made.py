@@ -225,6 +225,7 @@ def busy_log(seed: int, mails: int = 84, hours: float = 6) -> list[Row]:
         _greylisted_inside,
         _deferred_after_data,
         _sent_again,
+        _told_late,
     )
     rows: list[Row] = []
     for number in range(mails):
@@ -402,6 +403,19 @@ def _sent_again(at: float, n: int, rnd: random.Random) -> list[Row]:
     elif way == "bounced":
         rows.append(tried(last, "smtp1", one, "b@far.test", "bounced"))
     return rows if way == "never" else [*rows, left(last + 0.1, "smtp1", one)]
+
+
+def _told_late(at: float, n: int, rnd: random.Random) -> list[Row]:
+    """A transfer that the giver logs long after the next host was done with the mail."""
+    one, two, mid, took = f"AT{n:04X}", f"AU{n:04X}", f"m{n}@far.test", rnd.choice([1000, 2500, 7000, 30_000])
+    return [
+        *came(at, "smtp1", one, mid),
+        handed(at + took, "smtp1", one, "b@far.test", "out1", two, delay_transmit=(took - 5) * SECOND),
+        left(at + took + 0.1, "smtp1", one),
+        *came(at + 6, "out1", two, mid, **from_host("smtp1")),
+        tried(at + 8, "out1", two, "b@far.test"),
+        left(at + 9, "out1", two),
+    ]
 
 
 def _refused(at: float, n: int, rnd: random.Random) -> list[Row]:

@@ -463,11 +463,13 @@ def part_strangers(kinds: Kinds, hops: pl.DataFrame) -> tuple[dict[str, pl.DataF
 def close_settled(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
     """`hops`, those closed that no line ends but whose every recipient is settled: some programs log no 'removed'.
 
-    Adds ended_at, when that was known: at closed_at, or where no line said so, TRAILING_US after the hop's last line.
+    Adds ended_at, when that was known: at closed_at, or where no line said so, TRAILING_US after the hop's last line; and
+    settled_from, when its first recipient was settled.
     """
     waits = C("status").is_in(["deferred", "requeued"])
+    settled = ~waits & (C("status") != "pending")
     fates = recipients.group_by("hop").agg(
-        waiting=waits.any(), settled=(~waits & (C("status") != "pending")).sum(), last_at=C("at").max()
+        waiting=waits.any(), settled=settled.sum(), last_at=C("at").max(), settled_from=C("at").filter(settled).min()
     )
     told = hops.join(fates, on="hop", how="left", maintain_order="left")
     done = (C("closed_at").is_null() & ~C("waiting") & (C("settled") >= C("nrcpt").fill_null(1))).fill_null(False)

@@ -21,6 +21,9 @@ NAMELESS_NOTICES = ("smtpd", "opensmtpd")
 LOOKAHEAD_US = 30 * 60_000_000
 """How long after its hand-over a child may first be seen."""
 
+LATE_US = 6 * 3_600_000_000
+"""How long after a child's end a giver of it is looked for, if only to say that it came too late."""
+
 EVIDENCE_RANK = {
     "queued_as": 0,
     "lmtp_session": 0,
@@ -45,12 +48,13 @@ CANDIDATES: dict[str, pl.DataType | type[pl.DataType]] = {
     "lead": pl.Int64,
     "child_at": pl.Int64,
     "parent_at": pl.Int64,
+    "late": pl.Boolean,
 }
 
 
 def index_hops(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
-    """What a hop is looked up by: hop, host, queue_id, message_id, client_host, arrived, first_seen, last_seen, stored, and
-    failed, the times at which recipients of it were given up."""
+    """What a hop is looked up by: hop, host, queue_id, message_id, client_host, arrived, first_seen, last_seen, settled_from,
+    ended_at, stored, and failed, the times at which recipients of it were given up."""
     failed = (
         recipients.filter(C("status").is_in(["bounced", "expired"])).group_by("hop").agg(failed=C("at").unique().sort())
     )
@@ -63,6 +67,8 @@ def index_hops(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
         "arrived",
         "first_seen",
         "last_seen",
+        "settled_from",
+        "ended_at",
         stored=C("stored_at").is_not_null(),
     ).join(failed, on="hop", how="left", maintain_order="left")
 
@@ -138,11 +144,21 @@ def claim_parents(hops: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def comes_late() -> pl.Expr:
+    """Whether the giver's line (parent_at) came when the child's first row may have been published (settled_from, ended_at)."""
+    return (C("parent_at") > pl.coalesce("settled_from", "ended_at") + LOOKAHEAD_US).fill_null(False)
+
+
+def told_in_time() -> pl.Expr:
+    """Whether a giver's line came before the child was forgotten."""
+    return (C("parent_at") <= C("ended_at") + LATE_US).fill_null(True)
+
+
 def link_claimed_children(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFrame:
     """Candidates (CANDIDATES columns) from parents' claims and the hops with those queue IDs.
 
     A hop counts where it arrived within [start of the attempt - skew, hand-over + look-ahead] and the relay is not known to
-    be another host. Certain: same Message-ID, or none on one side and the relay is that host.
+    be another host. A hand-over by the hop's client that was logged when rows of the hop may be published is late. Certain: same Message-ID, or none on one side and the relay is that host.
     """
     notice = C("kind").str.ends_with("_notice")
     pairs = meet(claims, own, ["queue_id"], "parent_at", "first_seen").filter(
@@ -151,6 +167,7 @@ def link_claimed_children(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFra
         & (~C("same_host") | (C("host") == C("from_host")))
         & (pl.when(notice).then("first_seen").otherwise("arrived") >= C("started") - SKEW_US)
         & (C("first_seen") <= C("parent_at") + LOOKAHEAD_US)
+        & (notice | ~comes_late() | ((C("client_host") == C("from_host")).fill_null(False) & told_in_time()))
     )
     here = C("relay_host").is_not_null()
     same = (C("message_id") == C("message_id_right")).fill_null(False)
@@ -168,6 +185,7 @@ def link_claimed_children(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFra
         lead=C("started") - C("arrived"),
         child_at="first_seen",
         parent_at="parent_at",
+        late=~notice & comes_late(),
     )
 
 
@@ -206,6 +224,7 @@ def link_claimed_parents(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFram
         lead=pl.lit(None, pl.Int64),
         child_at="child_at",
         parent_at="last_seen",
+        late=pl.lit(False),
     )
 
 
@@ -243,7 +262,7 @@ def offer_by_message_id(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.Data
 
 def seek_by_message_id(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
     """Hops brought by a host of ours: message_id, child, taker (their host), client_host, address (null where not logged),
-    arrived, child_at."""
+    arrived, child_at, settled_from, ended_at."""
     brought = hops.filter(
         C("client_host").is_not_null() & C("orig_queue_id").is_null() & (C("message_id").fill_null("") != "")
     )
@@ -253,6 +272,8 @@ def seek_by_message_id(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataF
         "client_host",
         "address",
         "arrived",
+        "settled_from",
+        "ended_at",
         taker="host",
         child="hop",
         child_at="first_seen",
@@ -290,6 +311,7 @@ def link_by_message_id(offers: pl.DataFrame, seekers: pl.DataFrame) -> pl.DataFr
             & (C("arrived") >= C("started") - SKEW_US)
             & (C("child_at") <= C("parent_at") + pl.when("copy").then(SKEW_US).otherwise(LOOKAHEAD_US))
             & (C("relay_host").is_null() | (C("relay_host") == C("taker")))
+            & told_in_time()
         )
         .with_columns(
             _far=pl.when(C("copy").any().over("child", "parent")).then((C("child_at") - C("parent_at")).abs())
@@ -312,6 +334,7 @@ def link_by_message_id(offers: pl.DataFrame, seekers: pl.DataFrame) -> pl.DataFr
         lead=C("started") - C("arrived"),
         child_at="child_at",
         parent_at="parent_at",
+        late=comes_late(),
     )
 
 
@@ -374,6 +397,7 @@ def link_by_time(offers: pl.DataFrame, seekers: pl.DataFrame) -> pl.DataFrame:
         lead=pl.lit(None, pl.Int64),
         child_at="child_at",
         parent_at="due",
+        late=pl.lit(False),
     )
 
 

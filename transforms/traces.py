@@ -222,10 +222,22 @@ def find_duplicates(rows: pl.DataFrame, up: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def find_told(rows: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
+    """row: recipients whose fate stands under the trace of the hop that took them, since their own host told it late."""
+    late = hops.filter(C("late_parent").is_not_null()).select("parent_at", hop="late_parent", next_queue_id="queue_id")
+    sent = rows.filter(C("status") == "sent")
+    named = sent.join(late, on=["hop", "next_queue_id"], how="semi")
+    met = sent.filter(C("next_queue_id").is_null()).join(
+        late, left_on=["hop", "at"], right_on=["hop", "parent_at"], how="semi"
+    )
+    return pl.concat([named.select("row"), met.select("row")])
+
+
 def trace_recipients(hops: pl.DataFrame, recipients: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """All recipient rows (numbered), the walk of every last one (last, step, row), and `find_duplicates`.
 
-    A row is last unless a child's row continues it, or its named child holds it under another name. What a host of ours was
+    A row is last unless a child's row continues it, its named child holds it under another name, or a hop that it was handed to
+    has told its fate before. What a host of ours was
     refused at the door of the next stands in its own log, so such rows of linked hops are left out.
     """
     linked = hops.filter(C("parent").is_not_null())["hop"].implode()
@@ -239,7 +251,7 @@ def trace_recipients(hops: pl.DataFrame, recipients: pl.DataFrame) -> tuple[pl.D
     pending = name_pending(rows, handed, hops)
     rows = pl.concat([rows, number_rows(pending, hops, rows.height)], how="diagonal_relaxed")
     up = climb(rows, handed)
-    taken = pl.concat([up.select(row="up"), handed.select("row")]).unique()
+    taken = pl.concat([up.select(row="up"), handed.select("row"), find_told(rows, hops)]).unique()
     last = (
         rows.filter(~C("hop").is_in(hops.filter(C("probe"))["hop"].implode()))
         .join(taken, on="row", how="anti")["row"]
