@@ -130,6 +130,21 @@ def handed(second: float, host: str, queue_id: str, recipient: str, to: str, nex
     )
 
 
+def lost(second: float, host: str, queue_id: str, recipient: str, to: str) -> Row:
+    """An attempt whose answer was lost: host `to` of ours may have a copy."""
+    return tried(
+        second,
+        host,
+        queue_id,
+        recipient,
+        "deferred",
+        dsn="4.4.2",
+        relay_name=f"{to}.our.test",
+        relay_ip=f"10.0.0.{HOSTS.index(to) + 1}",
+        reply=f"lost connection with {to}.our.test while sending end of data -- message may be sent more than once",
+    )
+
+
 def left(second: float, host: str, queue_id: str) -> Row:
     """The queue is done with it."""
     return event(second, host, queue_id, "leave", service="qmgr")
@@ -207,6 +222,10 @@ def busy_log(seed: int, mails: int = 84, hours: float = 6) -> list[Row]:
         _read,
         _split,
         _put_off,
+        _greylisted_inside,
+        _deferred_after_data,
+        _sent_again,
+        _told_late,
     )
     rows: list[Row] = []
     for number in range(mails):
@@ -315,6 +334,87 @@ def _greylisted(at: float, n: int, rnd: random.Random) -> list[Row]:
         *came(end, "mx1", one, f"m{n}@far.test", who["sender"]),
         tried(end + rnd.choice([1, 3000]), "mx1", one, "b@our.test"),
         left(end + 3001, "mx1", one),
+    ]
+
+
+def _greylisted_inside(at: float, n: int, rnd: random.Random) -> list[Row]:
+    """Of two recipients one is turned away inside the queue ID, and comes again or not; the other is tried for long."""
+    one, wait, who = f"GI{n:04X}", rnd.choice([300, 4000]), {"sender": f"i{n}@far.test", "recipient": "c@our.test"}
+    again = rnd.randint(0, 3)
+    rows = [
+        *came(at, "mx1", one, f"m{n}@far.test", who["sender"]),
+        turned(at + 0.05, "mx1", queue_id=one, **who),
+        tried(at + 1, "mx1", one, "b@our.test", "deferred"),
+        tried(at + 3 * wait, "mx1", one, "b@our.test"),
+        left(at + 3 * wait + 0.1, "mx1", one),
+        *(turned(at + k * wait, "mx1", **who, pid=5000 + n) for k in range(1, again)),
+    ]
+    if again == 3 or rnd.random() < 0.3:
+        return rows
+    two, end = f"GJ{n:04X}", at + (again + 1) * wait
+    return [*rows, *came(end, "mx1", two, f"m{n}@far.test", who["sender"]),
+            tried(end + 2, "mx1", two, who["recipient"]), left(end + 3, "mx1", two)]  # fmt: skip
+
+
+def _deferred_after_data(at: float, n: int, rnd: random.Random) -> list[Row]:
+    """A milter defers the whole message once or twice; then it comes in, or not."""
+    wait, tries, rows, mid = rnd.choice([300, 4000]), rnd.randint(1, 2), [], f"m{n}@far.test"
+    who = {"sender": f"d{n}@far.test", "recipient": "b@our.test"}
+    for k in range(tries):
+        one, begin = f"DA{n:03X}{k}", at + k * wait
+        rows += [
+            *came(begin, "mx1", one, mid, who["sender"])[:2],
+            event(begin + 0.3, "mx1", one, "refuse", service="cleanup", action="reject", dsn="4.7.1",
+                  reply="4.7.1 try again later", stage="END-OF-MESSAGE", **who),
+        ]  # fmt: skip
+    if rnd.random() < 0.4:
+        return rows
+    two, end = f"DB{n:04X}", at + tries * wait
+    return [*rows, *came(end, "mx1", two, mid, who["sender"]), tried(end + 2, "mx1", two, "b@our.test"),
+            left(end + 3, "mx1", two)]  # fmt: skip
+
+
+def _sent_again(at: float, n: int, rnd: random.Random) -> list[Row]:
+    """One or two tries whose answer was lost, of which out1 has copies or not; then a last try, or none."""
+    one, mid, wait, rows = f"AG{n:04X}", f"m{n}@far.test", rnd.choice([60, 1300, 5000]), []
+    times = rnd.randint(1, 3)
+    for k in range(1, times + 1):
+        then, copy = at + k * wait, f"AH{n:03X}{k}"
+        if k == 2 and rnd.random() < 0.5:
+            rows.append(tried(then, "smtp1", one, "b@far.test", "deferred"))
+            continue
+        rows.append(lost(then, "smtp1", one, "b@far.test", "out1"))
+        if rnd.random() < 0.7:
+            end = then + rnd.choice([1, 700, 4000])
+            rows += [
+                *came(then - 0.5, "out1", copy, mid, **from_host("smtp1")),
+                tried(end, "out1", copy, "b@far.test", rnd.choice(["sent", "sent", "bounced"])),
+                left(end + 0.1, "out1", copy),
+            ]
+    last, two, way = at + (times + 1) * wait, f"AI{n:04X}", rnd.choice(["handed", "handed", "bounced", "never"])
+    rows += came(at, "smtp1", one, mid)
+    if way == "handed":
+        rows += [
+            handed(last, "smtp1", one, "b@far.test", "out1", two),
+            *came(last - 0.5, "out1", two, mid, **from_host("smtp1")),
+            tried(last + wait, "out1", two, "b@far.test"),
+            left(last + wait + 0.1, "out1", two),
+        ]
+    elif way == "bounced":
+        rows.append(tried(last, "smtp1", one, "b@far.test", "bounced"))
+    return rows if way == "never" else [*rows, left(last + 0.1, "smtp1", one)]
+
+
+def _told_late(at: float, n: int, rnd: random.Random) -> list[Row]:
+    """A transfer that the giver logs long after the next host was done with the mail."""
+    one, two, mid, took = f"AT{n:04X}", f"AU{n:04X}", f"m{n}@far.test", rnd.choice([1000, 2500, 7000, 30_000])
+    return [
+        *came(at, "smtp1", one, mid),
+        handed(at + took, "smtp1", one, "b@far.test", "out1", two, delay_transmit=(took - 5) * SECOND),
+        left(at + took + 0.1, "smtp1", one),
+        *came(at + 6, "out1", two, mid, **from_host("smtp1")),
+        tried(at + 8, "out1", two, "b@far.test"),
+        left(at + 9, "out1", two),
     ]
 
 

@@ -22,15 +22,22 @@ LINKS = st.lists(
         st.sampled_from(sorted(EVIDENCE_RANK)),
         st.sampled_from(["certain", "likely"]),
         st.integers(-100, 100),
+        st.booleans(),
     ),
     max_size=60,
 )
 
 
 def link(
-    child: int, parent: int, kind: str = "relay", evidence: str = "queued_as", strength: str = "certain", gap: int = 0
+    child: int,
+    parent: int,
+    kind: str = "relay",
+    evidence: str = "queued_as",
+    strength: str = "certain",
+    gap: int = 0,
+    late: bool = False,
 ) -> tuple[object, ...]:
-    return child, parent, kind, evidence, strength, gap, abs(gap), gap, 0
+    return child, parent, kind, evidence, strength, gap, abs(gap), gap, 0, late
 
 
 def candidates(links: list[tuple[object, ...]]) -> pl.DataFrame:
@@ -139,6 +146,18 @@ def test_any_order_grows_the_same_forest(links: list[tuple[object, ...]], seed: 
             parent,
             about,
         )
+
+
+def test_a_late_giver_roots_nothing() -> None:
+    forest = grow_forest(
+        candidates([link(2, 1, late=True), link(3, 2), link(3, 4, "relay", "forwarded_as", late=True)])
+    )
+    assert forest.select("hop", "root", "parent", "late_parent").rows() == [
+        (1, 1, None, None),
+        (2, 2, None, 1),
+        (3, 2, 2, None),
+    ]
+    assert forest["component"].n_unique() == 1
 
 
 def test_a_notice_starts_a_trace_and_stays_in_the_component() -> None:

@@ -14,7 +14,7 @@ from hoptrace.transforms.frames import SHARD_BITS
 from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.kinds import Kinds, part_kinds, take
 from hoptrace.transforms.names import name_hosts
-from hoptrace.transforms.replies import judge_reply
+from hoptrace.transforms.replies import TAKEN, UNSURE, judge_reply
 from hoptrace.transforms.stamps import queue_id_time
 from hoptrace.transforms.uses import CLOSING_ACTIONS, TRAILING_US, number_hops
 
@@ -38,6 +38,12 @@ LIFE = (
 )
 """Kinds that show a stay in a queue; the others only speak of one."""
 
+UNSURE_TRY = pl.Struct({
+    "at": pl.Int64, "start": pl.Int64, "attempts": pl.Int64, "connect_us": pl.Int64, "transmit_us": pl.Int64,
+    "relay_name": pl.String, "relay_ip": pl.String, "reply": pl.String,
+})  # fmt: skip
+"""A try whose answer was lost, with the sums of all tries up to it."""
+
 
 @dataclass(frozen=True)
 class Stays:
@@ -46,7 +52,7 @@ class Stays:
     hops: hop (UInt64 key), the columns of table `hops` as integers of microseconds, and queued, last_seen, closed_at,
         held_from, held_us, deleted_at, expired_at, aborted_at, refused_at, orig_queue_id, probe.
     recipients: hop, the columns of `hop_recipients`, and at (its decisive line), try_start, last_deferred, folder,
-        waiting_us, connect_us, transmit_us, code.
+        waiting_us, connect_us, transmit_us, code, unsure_tries (list of UNSURE_TRY, null where there is none).
     notices: hop, next_queue_id, action, at. filters: hop, next_queue_id (several parted by '/'), at.
     doors: EVENTS of tries at the door that belong to no hop here.
     """
@@ -267,6 +273,7 @@ def fold_single(tries: pl.DataFrame) -> pl.DataFrame:
         waiting_us=pl.lit(0, pl.Int64),
         connect_us="connect",
         transmit_us="transmit",
+        unsure_tries=pl.lit(None, pl.List(UNSURE_TRY)),
     )
 
 
@@ -307,7 +314,43 @@ def fold_series(tries: pl.DataFrame, by: list[str]) -> pl.DataFrame:
         connect_us=C("connect").sum(),
         transmit_us=C("transmit").sum(),
     )
-    return rows.join(copies, on=by, how="left", nulls_equal=True, maintain_order="left")
+    for more in (copies, list_unsure(tries, by)):
+        rows = rows.join(more, on=by, how="left", nulls_equal=True, maintain_order="left")
+    return rows
+
+
+def list_unsure(tries: pl.DataFrame, by: list[str]) -> pl.DataFrame:
+    """unsure_tries of the recipients `by` that have such: those of their `tries`, in order, of which the remote may have a copy."""
+    lost = ~C("status").is_in(TAKEN).fill_null(False) & C("reply").str.contains(UNSURE).fill_null(False)
+    those = tries.join(
+        tries.filter(lost).select(by).unique(), on=by, how="semi", nulls_equal=True, maintain_order="left"
+    )
+    told = those.select(
+        *by,
+        at="stamp",
+        start=C("stamp") - C("busy"),
+        **{
+            name: C(one).cum_sum().over(by)
+            for name, one in (("attempts", "repeat"), ("connect_us", "connect"), ("transmit_us", "transmit"))
+        },
+        relay_name="relay_name",
+        relay_ip="relay_ip",
+        reply="reply",
+        lost=lost,
+    ).filter("lost")
+    fields = [C(field.name).cast(field.dtype) for field in UNSURE_TRY.fields]
+    return told.group_by(by, maintain_order=True).agg(unsure_tries=pl.struct(fields))
+
+
+def tell_unsure(rows: pl.DataFrame) -> pl.DataFrame:
+    """Recipients with unsure_tries where their only try was one, and unsure where any was."""
+    rows = rows.with_columns(unsure=(C("unsure") & (C("try_kind") == "attempt")) | C("unsure_tries").is_not_null())
+    alone = C("unsure") & C("unsure_tries").is_null()
+    if not rows.select(alone.any()).item():
+        return rows
+    own = {"at": "logged_at", "start": "try_start"}
+    only = pl.struct(C(own.get(f.name, f.name)).cast(f.dtype).alias(f.name) for f in UNSURE_TRY.fields)
+    return rows.with_columns(unsure_tries=pl.when(alone).then(pl.concat_list(only)).otherwise("unsure_tries"))
 
 
 def fold_refusals(kinds: Kinds) -> pl.DataFrame:
@@ -393,7 +436,7 @@ def fold_recipients(kinds: Kinds, hops: pl.DataFrame) -> pl.DataFrame:
         .otherwise("at"),
     )
     return (
-        judge_reply(rows)
+        tell_unsure(judge_reply(rows))
         .with_columns(
             in_queue_us=(
                 C("first_end") - C("first_connect").fill_null(0) - C("first_transmit").fill_null(0) - C("arrived")
@@ -418,11 +461,13 @@ def part_strangers(kinds: Kinds, hops: pl.DataFrame) -> tuple[dict[str, pl.DataF
 def close_settled(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
     """`hops`, those closed that no line ends but whose every recipient is settled: some programs log no 'removed'.
 
-    Adds ended_at, when that was known: at closed_at, or where no line said so, TRAILING_US after the hop's last line.
+    Adds ended_at, when that was known: at closed_at, or where no line said so, TRAILING_US after the hop's last line; and
+    settled_from, when its first recipient was settled.
     """
     waits = C("status").is_in(["deferred", "requeued"])
+    settled = ~waits & (C("status") != "pending")
     fates = recipients.group_by("hop").agg(
-        waiting=waits.any(), settled=(~waits & (C("status") != "pending")).sum(), last_at=C("at").max()
+        waiting=waits.any(), settled=settled.sum(), last_at=C("at").max(), settled_from=C("at").filter(settled).min()
     )
     told = hops.join(fates, on="hop", how="left", maintain_order="left")
     done = (C("closed_at").is_null() & ~C("waiting") & (C("settled") >= C("nrcpt").fill_null(1))).fill_null(False)

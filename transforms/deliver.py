@@ -21,6 +21,7 @@ FIRSTS: dict[str, pl.DataType | type[pl.DataType]] = {
     "hop": pl.UInt64,
     "asked": pl.String,
     "first_attempt_at": pl.Int64,
+    "came_back": pl.Boolean,
 }
 NOTICE_SLACK_US = 5_000_000
 
@@ -29,6 +30,13 @@ def name_trace(hops: pl.DataFrame) -> pl.Series:
     """24 hex digits per hop from host, queue_id and epoch: the trace that this hop roots."""
     parts = [hash_columns(hops, ["host", "queue_id", "epoch"], seed=seed) for seed in (1, 2)]
     return (hex_of(parts[0]) + hex_of(parts[1]).str.slice(0, 8)).alias("trace_id")
+
+
+def leave_out_tries(rows: pl.DataFrame, walks: pl.DataFrame, firsts: pl.DataFrame) -> pl.DataFrame:
+    """The walks without those of recipients turned away inside a queue ID who came back: what followed tells of them."""
+    turned = rows.filter(C("status") == "turned_away").with_columns(C("asked").fill_null(""))
+    back = turned.join(firsts.filter("came_back"), on=["hop", "asked"], how="semi").select(last="row")
+    return walks.join(back, on="last", how="anti", maintain_order="left") if back.height else walks
 
 
 def gather_steps(rows: pl.DataFrame, walks: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
@@ -136,15 +144,19 @@ def date_notices(rows: pl.DataFrame, walks: pl.DataFrame, told: pl.DataFrame) ->
     return warned.join(returned, on="last", how="full", coalesce=True)
 
 
-def merge_copies(rows: pl.DataFrame) -> pl.DataFrame:
-    """One row per (trace, original recipient, recipient): the first success wins, else the last fact."""
+def merge_copies(rows: pl.DataFrame, ends_at: int) -> pl.DataFrame:
+    """One row per (trace, original recipient, recipient): the first success wins, else what may still become one, else the last
+    fact. Adds waits: whether any of them is unsettled at ends_at."""
     key = ["trace_id", "original_recipient", "recipient"]
+    rows = rows.with_columns(waits=C("settled_at").is_null() | (C("settled_at") >= ends_at))
     several = rows.select(pl.struct(key)).to_series().is_duplicated()
     if not several.any():
         return rows
     success = C("outcome") == "delivered"
     copies = rows.filter(several).with_columns(
-        _failed=~success, _order=pl.when(success).then(C("resolved_at")).otherwise(-C("resolved_at"))
+        _failed=pl.when(success).then(0).when("waits").then(1).otherwise(2),
+        _order=pl.when(success).then(C("resolved_at")).otherwise(-C("resolved_at")),
+        waits=C("waits").any().over(key),
     )
     best = copies.sort(*key, "_failed", "_order", "last", nulls_last=False).unique(
         key, keep="first", maintain_order=True
@@ -159,13 +171,15 @@ def write_deliveries(
     firsts: pl.DataFrame,
     night: Night,
     programs: Mapping[str, str],
-) -> pl.DataFrame:
-    """One row per recipient's fate, settled or not (settled_at null), columns of DELIVERIES as integers of microseconds.
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """One row per recipient's fate, settled or not (settled_at null), columns of DELIVERIES as integers of microseconds; and the
+    hand-overs that were duplicates (child, recipient).
 
     hops: with root, parent, kind, evidence, strength, about_root, and delay_warning, queue_lifetime, relay_read_until per host.
-    told: hop, notice, made. firsts: hop, asked, first_attempt_at (µs) from the door.
+    told: hop, notice, made. firsts: hop, asked, first_attempt_at (µs) and came_back from the door.
     """
-    rows, walks = trace_recipients(hops, recipients)
+    rows, walks, duplicates = trace_recipients(hops, recipients)
+    walks = leave_out_tries(rows, walks, firsts)
     steps = gather_steps(rows, walks, hops)
     entrance = steps.unique("last", keep="first", maintain_order=True).select(
         "last", root_hop="hop", entry_recipient="recipient", entry_original="original_recipient"
@@ -211,7 +225,13 @@ def write_deliveries(
         .join(date_notices(rows, walks, told), on="last", how="left", maintain_order="left")
         .with_columns(asked_first=pl.coalesce("entry_original", "entry_recipient"))
         .with_columns(_asked=fold_address("asked_first").fill_null(""))
-        .join(firsts, left_on=["root_hop", "_asked"], right_on=["hop", "asked"], how="left", maintain_order="left")
+        .join(
+            firsts.filter(~C("came_back")),
+            left_on=["root_hop", "_asked"],
+            right_on=["hop", "asked"],
+            how="left",
+            maintain_order="left",
+        )
     )
     unread = C("outcome") == "unknown"
     out = out.select(
@@ -261,15 +281,16 @@ def write_deliveries(
         component="component",
         **{f"us_{stage}": f"us_{stage}" for stage in STAGES},
     )
-    return merge_copies(out)
+    return merge_copies(out, night.ends_at), duplicates
 
 
 @dataclass(frozen=True)
 class Traces:
-    """Whole traces: every row, settled or not; and the hops with their trace_id."""
+    """Whole traces: every row, settled or not; the hops with their trace_id; and child, recipient of duplicate hand-overs."""
 
     deliveries: pl.DataFrame
     hops: pl.DataFrame
+    duplicates: pl.DataFrame
 
 
 def know_queues(hops: pl.DataFrame, fleet: Fleet) -> pl.DataFrame:
@@ -318,4 +339,5 @@ def write_traces(
     recipients = placed["recipients"].drop("component", strict=False)
     recipients = recipients.join(until, on="relay_host", how="left", maintain_order="left")
     firsts = placed.get("firsts", pl.DataFrame(schema=FIRSTS)).drop("component", strict=False)
-    return Traces(write_deliveries(hops, recipients, made, firsts, night, fleet.programs), hops)
+    deliveries, duplicates = write_deliveries(hops, recipients, made, firsts, night, fleet.programs)
+    return Traces(deliveries, hops, duplicates)

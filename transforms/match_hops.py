@@ -7,6 +7,7 @@ import apache_beam as beam
 import polars as pl
 from apache_beam.pvalue import PCollection, TaggedOutput
 
+from hoptrace.schemas.events import EVENTS
 from hoptrace.transforms import doors, links
 from hoptrace.transforms.bundles import pack, unpack
 from hoptrace.transforms.frames import decode_frame, encode_frame
@@ -33,10 +34,11 @@ def match_links(tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
 
 def match_doors(tables: dict[str, pl.DataFrame], ends_at: int) -> doors.Series | None:
     """Door series of one shard of correspondents; None where nobody was turned away."""
-    if "doors" not in tables:
+    accepted = tables.get("accepted", pl.DataFrame(schema=doors.ACCEPTED)).drop("key", strict=False)
+    if "doors" not in tables and not accepted["turned"].any():
         return None
-    accepted = tables.get("accepted", pl.DataFrame(schema=doors.ACCEPTED))
-    return doors.match_series(tables["doors"].drop("key"), accepted.drop("key", strict=False), ends_at)
+    tries = tables["doors"].drop("key") if "doors" in tables else doors.name_client(EVENTS.empty())
+    return doors.match_series(tries, accepted, ends_at)
 
 
 class MatchHops(beam.PTransform):  # type: ignore[misc]
