@@ -37,6 +37,7 @@ COVERAGE_PARTIAL = {
 DELAYS = ("delay_before", "delay_queue", "delay_connect", "delay_transmit")
 LARGEST = (1 << 31) - 1 - 64
 ADDRESS = r'<(?:"(?:\\.|[^"\\])*")?[^>]*>|[^, <]+'
+NUMBER = r"^(-?[0-9]+(?:\.[0-9]+)?)$"
 EVENT, SILENT, STRANGE, ELSEWHERE, AHEAD = range(5)
 
 
@@ -206,6 +207,8 @@ def _column(columns: Columns, name: str) -> dict[str, pl.Series]:
         return {name: columns.strings(*columns.field(name)).str.to_lowercase()}
     if EVENTS.schema[name] == pl.Int64:
         return {name: columns.integers(name)}
+    if EVENTS.schema[name] == pl.Float64:
+        return {name: columns.strings(*columns.field(name)).str.extract(NUMBER).cast(pl.Float64)}
     return {name: columns.strings(*columns.field(name))}
 
 
