@@ -17,10 +17,11 @@ from hoptrace.transforms.mailbox import name_mailbox, select_mailbox
 from hoptrace.transforms.parse import parse_chunk
 from hoptrace.transforms.plan import Keyed, Plan
 from hoptrace.transforms.read import Chunk, FileReport, Range, read_chunks
+from hoptrace.transforms.scans import select_scans
 from hoptrace.transforms.sessions import MARK_COLUMNS, SESSION_KINDS, name_session
 
 C = pl.col
-OUTPUTS = ("sessions", "mailbox", "coverage", "unparsed", "files", "counts")
+OUTPUTS = ("sessions", "scans", "mailbox", "coverage", "unparsed", "files", "counts")
 
 
 def set_clocks(events: pl.DataFrame, offsets: dict[str, int]) -> pl.DataFrame:
@@ -48,13 +49,21 @@ def key_events(events: pl.DataFrame, shards: int) -> Iterator[Keyed]:
 def key_sessions(events: pl.DataFrame, shards: int) -> Iterator[Keyed]:
     """Events of SMTP sessions, to the shard of their (host, session)."""
     begins = (C("kind") == "arrive") & name_session().is_not_null()
-    sessions = events.filter(C("kind").is_in(SESSION_KINDS) & (begins | C("queue_id").is_null()))
+    told = C("kind").is_in([*SESSION_KINDS, "part"])
+    sessions = events.filter(told & (begins | C("queue_id").is_null()))
     if sessions.height:
         named = sessions.with_columns(name_session().alias("_own"))
         keyed = named.with_columns(hash_columns(named, ["host", "_own"]).alias("key"))
         marks = C("kind").is_in(["arrive", "connect", "disconnect"])
         for part in (keyed.filter(marks).select("key", *MARK_COLUMNS), keyed.filter(~marks).drop("_own")):
             yield from pack("sessions", part, "key", shards)
+
+
+def key_scans(events: pl.DataFrame, shards: int) -> Iterator[Keyed]:
+    """Verdicts that name a Message-ID only, to the shard of matches by Message-ID."""
+    scans = select_scans(events)
+    if scans.height:
+        yield from pack("scans", scans.with_columns(hash_columns(scans, ["message_id"]).alias("key")), "key", shards, shards)
 
 
 def key_mailbox(events: pl.DataFrame, shards: int) -> Iterator[Keyed]:
@@ -94,6 +103,8 @@ class ParseRange(WorkAhead):
         yield from key_events(events, shards)
         for keyed in key_sessions(events, shards):
             yield TaggedOutput("sessions", keyed)
+        for keyed in key_scans(events, shards):
+            yield TaggedOutput("scans", keyed)
         for keyed in key_mailbox(events, shards):
             yield TaggedOutput("mailbox", keyed)
         yield TaggedOutput("coverage", encode_frame(parsed.coverage))
@@ -106,8 +117,8 @@ class ParseRange(WorkAhead):
 
 
 class ParseLogs(beam.PTransform):  # type: ignore[misc]
-    """PCollection[Range] -> tagged: keyed (events by host and queue ID), sessions (by host and pid), mailbox (by host
-    and session), coverage, unparsed, files, counts."""
+    """PCollection[Range] -> tagged: keyed (events by host and queue ID), sessions (by host and pid), scans (by Message-ID),
+    mailbox (by host and session), coverage, unparsed, files, counts."""
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()
