@@ -1,5 +1,7 @@
 """Scans: a filter's verdict that names a message by its Message-ID only, told to the message's stay on the same host."""
 
+from typing import Literal
+
 import polars as pl
 
 from hoptrace.schemas.events import EVENTS
@@ -10,6 +12,7 @@ C = pl.col
 BEFORE_US = 10 * 60_000_000
 """How long before its queue ID's first line a message may be scanned: while a client hands it over, or in a proxy."""
 
+WAYS: tuple[tuple[Literal["backward", "forward"], int], ...] = (("backward", BEFORE_US), ("forward", LOOKAHEAD_US))
 NAMELESS = ("", "undef", "unknown", "(unknown)")
 """What filters write for a message that has no Message-ID."""
 
@@ -43,7 +46,7 @@ def match_scans(scans: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
     seekers = hops.with_columns(_at="arrived").sort("_at", "hop")
     near = [
         seekers.join_asof(lines, on="_at", by=by, strategy=way, tolerance=reach, check_sortedness=False)
-        for way, reach in (("backward", BEFORE_US), ("forward", LOOKAHEAD_US))  # type: ignore[list-item]
+        for way, reach in WAYS
     ]
     found = pl.concat(near).filter(C("stamp").is_not_null()).with_columns(_gap=(C("stamp") - C("arrived")).abs())
     nearest = found.sort("hop", "_gap", "stamp").unique("hop", keep="first", maintain_order=True)
