@@ -23,6 +23,7 @@ from hoptrace.transforms.assemble_hops import AssembleHops, find_scanned, key_do
 from hoptrace.transforms.cover import add_encoded
 from hoptrace.transforms.fold_sessions import FoldSessions
 from hoptrace.transforms.frames import encode_frame, frames_stay_here
+from hoptrace.transforms.kinds import part_kinds
 from hoptrace.transforms.match_hops import GrowForest, MatchHops
 from hoptrace.transforms.parse_logs import ParseLogs, key_events, key_mailbox, key_scans
 from hoptrace.transforms.place_stays import PlaceStays
@@ -61,10 +62,12 @@ def trace_night(p: beam.Pipeline, ranges: Sequence[Range], state: pl.DataFrame, 
         Keyed
     )
 
-    kept = p | "open boxes" >> beam.Create(list(key_mailbox(boxed, plan.shards)), reshuffle=False).with_output_types(Keyed)
+    kept = p | "open boxes" >> beam.Create(list(key_mailbox(boxed, plan.shards)), reshuffle=False).with_output_types(
+        Keyed
+    )
 
     sessions = logs.sessions | FoldSessions(plan)
-    before = p | "open scans" >> beam.Create(list(key_scans(scanned, plan.shards)), reshuffle=False).with_output_types(
+    before = p | "open scans" >> beam.Create(list(key_scans(part_kinds(scanned), plan.shards)), reshuffle=False).with_output_types(
         Keyed
     )
     scans = (logs.scans, sessions.scans, before) | "scans" >> beam.Flatten()

@@ -26,7 +26,7 @@ from hoptrace.transforms.plan import Keyed, Plan
 from hoptrace.transforms.publishable import tell_night
 from hoptrace.transforms.read import FileReport
 from hoptrace.transforms.skew import find_skew
-from hoptrace.transforms.summarise import add_up
+from hoptrace.transforms.summarise import add_up, cut_tail, put_together
 
 C = pl.col
 MUST_AGREE = (
@@ -163,7 +163,13 @@ class PublishNight(beam.PTransform):  # type: ignore[misc]
             parts.setdefault(part.table, []).append(part)
         files = list_files([json.loads(data) for data in told.get("file", [])])
         small = {
-            "delay_stats": add_up([decode_frame(data) for data in told.get("stats", [])]),
+            "delay_stats": add_up(
+                [
+                    cut_tail(
+                        put_together([decode_frame(data) for data in told.get("stats", [])]), plan.fleet.warn_after_us
+                    )
+                ]
+            ),
             "coverage": write_coverage(told.get("coverage", []), told.get("skew", []), files, target),
             "unparsed": add_templates([decode_frame(data) for data in told.get("unparsed", [])]),
             "files": files,

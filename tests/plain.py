@@ -14,7 +14,6 @@ from hoptrace.transforms.assemble_hops import cut_ahead
 from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.kinds import part_kinds
 from hoptrace.transforms.mailbox import fold_mailbox, select_mailbox
-from hoptrace.transforms.parse_logs import of_hops
 from hoptrace.transforms.plan import Night
 from hoptrace.transforms.publishable import NightTables, tell_night
 from hoptrace.transforms.rejoin import rejoin_lines
@@ -26,7 +25,7 @@ PUBLISHED = ("deliveries", "hops", "hop_recipients", "handoffs", "notices", "mai
 
 def key_events(events: pl.DataFrame) -> pl.DataFrame:
     """Events that name a queue ID, with the key that they are folded by."""
-    owned = events.filter(of_hops())
+    owned = events.filter(C("queue_id").is_not_null() & (C("kind") != "mailbox"))
     return owned.with_columns(hash_columns(owned, ["host", "queue_id"]).alias("key"))
 
 
@@ -37,9 +36,9 @@ def run_plain(
     hosts = frozenset(read_until)
     state = EVENTS.empty() if state is None else state
     boxed, state = state.filter(C("kind") == "mailbox"), state.filter(C("kind") != "mailbox")
-    boxes = fold_mailbox(pl.concat([select_mailbox(events), select_mailbox(boxed)]), night)
-    events = pl.concat([events, rejoin_lines(events, fleet)])
-    told = sessions.fold_sessions(events)
+    boxes = fold_mailbox(pl.concat([select_mailbox(part_kinds(events)), select_mailbox(part_kinds(boxed))]), night)
+    events = pl.concat([events, rejoin_lines(part_kinds(events), fleet)])
+    told = sessions.fold_sessions(sessions.select_sessions(part_kinds(events)))
     crossing = sessions.cut_sessions(told, night.ends_at)
     told = told.drop("since")
     keyed = key_events(pl.concat([events, told, state]))
@@ -67,7 +66,7 @@ def run_plain(
     forest = roots.grow_forest(candidates)
     came_in = doors.name_client(doors.accepted(stays.hops, stays.recipients))
     series = doors.match_series(doors.name_client(tries), came_in, night.ends_at)
-    lines = scans.select_scans(pl.concat([events, state]))
+    lines = scans.select_scans(part_kinds(pl.concat([events, state])))
     scanned = scans.match_scans(lines, scans.seek_scans(stays.hops, frozenset(lines["host"])))
     placed = {
         "hops": roots.place_hops(stays.hops, forest), "recipients": stays.recipients, "notices": stays.notices,

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 
 from hoptrace.schemas.fleet import Fleet
+from hoptrace.transforms.kinds import part_kinds
 from hoptrace.transforms.rejoin import rejoin_lines
 from tests.made import Row, event, frame, shuffled, us
 
@@ -37,7 +38,7 @@ def pieces(text: str, *cuts: int, at: float = 0, pid: int = 77, task: str = "000
 def test_cut_anywhere(seed: int) -> None:
     rnd = random.Random(seed)
     rows = pieces(WHOLE, *rnd.sample(range(10, len(WHOLE)), rnd.randint(1, 4)))
-    told = rejoin_lines(shuffled(frame(rows), seed), Fleet())
+    told = rejoin_lines(part_kinds(shuffled(frame(rows), seed)), Fleet())
     assert told.select("stamp", "host", "kind", "queue_id", "next_queue_id", "recipient", "score", "place").rows() == [
         (us(0), "mx1", "filter", "ABCDE1", "ABCDE2", to, -1.2, 0) for to in ("b@our.test", "c@our.test")
     ]
@@ -50,7 +51,7 @@ def test_several_tasks_at_once_and_one_task_twice() -> None:
         *pieces(other, 120, pid=78, task="00078-01"),
         *pieces(other.replace("ABCDE3", "ABCDE4"), 90, at=1),
     ]
-    told = rejoin_lines(frame(rows), Fleet())
+    told = rejoin_lines(part_kinds(frame(rows)), Fleet())
     assert sorted(told["queue_id"].unique()) == ["ABCDE1", "ABCDE3", "ABCDE4"]
 
 
@@ -66,4 +67,4 @@ def test_several_tasks_at_once_and_one_task_twice() -> None:
     ],
 )
 def test_a_line_without_its_beginning_or_end_is_none(rows: list[Row]) -> None:
-    assert rejoin_lines(frame(rows), Fleet()).is_empty()
+    assert rejoin_lines(part_kinds(frame(rows)), Fleet()).is_empty()

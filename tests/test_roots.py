@@ -131,9 +131,7 @@ def test_any_order_grows_the_same_forest(links: list[tuple[object, ...]], seed: 
     assert forest.schema == pl.Schema(FOREST)
     assert forest["hop"].is_unique().all()
     parents = dict(forest.filter(pl.col("parent").is_not_null()).select("hop", "parent").iter_rows())
-    assert dict(forest.select("hop", "root").iter_rows()) == {
-        hop: walk_up(parents, hop) for hop in forest["hop"]
-    }
+    assert dict(forest.select("hop", "root").iter_rows()) == {hop: walk_up(parents, hop) for hop in forest["hop"]}
     component = dict(forest.select("hop", "component").iter_rows())
     for hop, parent, about in forest.select("hop", "parent", "about").iter_rows():
         assert all(component[hop] == component[other] for other in (parent, about) if other is not None), (

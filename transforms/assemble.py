@@ -3,12 +3,14 @@
 A shard holds every event of its (host, queue ID) pairs, so nothing here looks further than one queue ID on one host.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import polars as pl
 
 from hoptrace.schemas.events import EVENTS, KINDS
 from hoptrace.schemas.fleet import Fleet
+from hoptrace.transforms.frames import SHARD_BITS
 from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.kinds import Kinds, part_kinds, take
 from hoptrace.transforms.names import name_hosts
@@ -59,14 +61,31 @@ class Stays:
 
 def first_of(kinds: Kinds, kind: str, columns: dict[str, str]) -> pl.DataFrame:
     """Per hop_no the first event of `kind`, its columns under new names."""
-    rows = take(kinds, kind, ["hop_no", *columns.values()]).unique("hop_no", keep="first", maintain_order=True)
+    rows = take(kinds, kind, ["hop_no", *columns.values()]).filter(C("hop_no").shift().ne_missing(C("hop_no")))
     return rows.select("hop_no", *(C(old).alias(new) for new, old in columns.items()))
 
 
 def last_stamp(kinds: Kinds, kind: str, name: str) -> pl.DataFrame:
     """Per hop_no the last stamp of `kind`, as column `name`."""
-    rows = take(kinds, kind, ["hop_no", "stamp"]).unique("hop_no", keep="last", maintain_order=True)
+    rows = take(kinds, kind, ["hop_no", "stamp"]).filter(C("hop_no").shift(-1).ne_missing(C("hop_no")))
     return rows.rename({"stamp": name})
+
+
+def lay_beside(hops: pl.DataFrame, part: pl.DataFrame) -> pl.DataFrame:
+    """`hops` with the columns of `part`, one row per hop_no at most; null where it has none."""
+    last = hops["hop_no"].max()
+    size = 1 + int(last if isinstance(last, int) else 0)
+    part = part.filter(C("hop_no") < size)
+    rows = pl.Series([None], dtype=pl.UInt32).new_from_index(0, size)
+    rows = rows.scatter(part["hop_no"], pl.int_range(part.height, dtype=pl.UInt32, eager=True))
+    return hops.hstack(part.drop("hop_no").select(pl.all().gather(rows.gather(hops["hop_no"]))))
+
+
+def tell_hops(kinds: Kinds, names: Iterable[str], hops: pl.DataFrame) -> pl.Series:
+    """Whether each of `hops` (hop_no) has an event of the kinds in `names`."""
+    told = pl.concat([take(kinds, kind, ["hop_no"])["hop_no"] for kind in names])
+    last = max((int(numbers.max() or 0) for numbers in (told, hops["hop_no"]) if numbers.len()), default=0)
+    return pl.Series([False]).new_from_index(0, 1 + last).scatter(told, True).gather(hops["hop_no"])
 
 
 def fold_holds(kinds: Kinds) -> pl.DataFrame:
@@ -93,21 +112,15 @@ def fold_holds(kinds: Kinds) -> pl.DataFrame:
 
 def name_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
     """`spans` with host, queue_id and instance of each hop's first event; the queue's own daemons name the instance."""
+    own = {name: name for name in ("host", "queue_id", "instance")}
     parts = [
-        take(kinds, KINDS[kind], ["hop_no", "host", "queue_id", "instance"])
-        .unique("hop_no", keep="first", maintain_order=True)
-        .join(part.select("hop_no"), on="hop_no", how="semi")
-        for (kind,), part in spans.select("hop_no", "first_kind").partition_by("first_kind", as_dict=True).items()
+        lay_beside(part, first_of(kinds, KINDS[kind], own))
+        for (kind,), part in spans.partition_by("first_kind", as_dict=True).items()
     ]
-    named = (
-        spans.join(pl.concat(parts), on="hop_no", how="left", maintain_order="left")
-        if parts
-        else spans.with_columns(pl.lit(None, pl.String).alias(name) for name in ("host", "queue_id", "instance"))
-    )
+    nameless = spans.clear().with_columns(pl.lit(None, pl.String).alias(name) for name in own)
+    named = pl.concat([nameless, *parts]).sort("hop_no")
     for kind in ("queue", "message", "leave"):
-        named = named.join(
-            first_of(kinds, kind, {f"_{kind}": "instance"}), on="hop_no", how="left", maintain_order="left"
-        )
+        named = lay_beside(named, first_of(kinds, kind, {f"_{kind}": "instance"}))
     return named.with_columns(instance=pl.coalesce("_queue", "_message", "_leave", "instance")).drop(
         "_queue", "_message", "_leave"
     )
@@ -115,13 +128,7 @@ def name_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
 
 def fold_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
     """One row per hop_no of numbered events: who brought it, what it is, when it came and went."""
-    alive = pl.concat([take(kinds, kind, ["hop_no"]) for kind in LIFE]).unique()
-    begun = (
-        pl.concat([take(kinds, kind, ["hop_no"]) for kind in ("arrive", "message", "store")])
-        .unique()
-        .with_columns(begins=True)
-    )
-    hops = name_hops(kinds, spans.join(alive, on="hop_no", how="semi", maintain_order="left"))
+    hops = name_hops(kinds, spans.filter(tell_hops(kinds, LIFE, spans)))
     refused = {
         "refuse": take(kinds, "refuse", ["hop_no", "stamp", "action"]).filter(C("action").is_in(CLOSING_ACTIONS))
     }
@@ -167,12 +174,11 @@ def fold_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
             )
         ),
         last_stamp(refused, "refuse", "refused_at"),
-        begun,
         fold_holds(kinds),
         find_probes(kinds),
     ]
     for part in parts:
-        hops = hops.join(part, on="hop_no", how="left", maintain_order="left")
+        hops = lay_beside(hops, part)
     proven = queue_id_time(hops["queue_id"], hops["first_seen"])
     hops = hops.with_columns(
         epoch=pl.coalesce(proven, "first_seen"),
@@ -184,7 +190,7 @@ def fold_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
         nrcpt=pl.coalesce("nrcpt", "_nrcpt"),
         message_id=pl.coalesce("message_id", "_message_id", "_stored_id"),
         held_us=C("held_us").fill_null(0),
-        partial=C("begins").is_null(),
+        partial=~tell_hops(kinds, ("arrive", "message", "store"), hops),
         probe=C("probe").fill_null(False),
         closed_at=pl.max_horizontal(
             "left",
@@ -195,8 +201,18 @@ def fold_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
             pl.when(C("queued").is_null()).then("aborted_at"),
         ),
     ).with_columns(closed=C("closed_at").is_not_null(), arrived=C("epoch"))
-    hops = hops.with_columns(hash_columns(hops, ["host", "queue_id", "epoch"]).alias("hop"))
-    return hops.drop("first_kind", "first_row", "begins", *(name for name in hops.columns if name.startswith("_")))
+    hops = hops.with_columns(name_stays(hops))
+    return hops.drop("first_kind", *(name for name in hops.columns if name.startswith("_")))
+
+
+def name_stays(hops: pl.DataFrame) -> pl.Series:
+    """`hop`: the hash of host, queue ID and epoch, but for its last SHARD_BITS, those of the hash of host and queue ID: so a hop
+    stays in the shard that its events came to."""
+    low = pl.lit((1 << SHARD_BITS) - 1, pl.UInt64)
+    keys = pl.DataFrame(
+        {"whole": hash_columns(hops, ["host", "queue_id", "epoch"]), "shard": hash_columns(hops, ["host", "queue_id"])}
+    )
+    return keys.select(hop=(C("whole") & ~low) | (C("shard") & low)).to_series()
 
 
 def find_probes(kinds: Kinds) -> pl.DataFrame:
@@ -352,29 +368,11 @@ def fold_recipients(kinds: Kinds, hops: pl.DataFrame, filters: pl.DataFrame) -> 
     """One row per recipient of each hop, with its last word there; what the whole hop suffered is laid upon the unresolved."""
     folds = {"attempt": fold_attempts, "refusal": fold_refusals, "store": fold_store}
     parts = [fold(kinds).with_columns(try_kind=pl.lit(kind)) for kind, fold in folds.items()]
-    rows = (
-        pl.concat(parts, how="diagonal_relaxed")
-        .join(
-            hops.select(
-                "hop_no",
-                "hop",
-                "host",
-                "arrived",
-                "held_us",
-                "left",
-                "expired_at",
-                "deleted_at",
-                "requeued_at",
-                "held_from",
-            ),
-            on="hop_no",
-            how="inner",
-            maintain_order="left",
-        )
-        .with_columns(logged_status="status", logged_at="at")
-    )
+    known = ("hop", "host", "arrived", "held_us", "left", "expired_at", "deleted_at", "requeued_at", "held_from")
+    rows = lay_beside(pl.concat(parts, how="diagonal_relaxed"), hops.select("hop_no", *known))
+    rows = rows.filter(C("hop").is_not_null()).with_columns(logged_status="status", logged_at="at")
     told = C("status") != "pending"
-    rows = rows.filter(told | ~told.any().over("hop_no"))
+    rows = rows.filter(told | ~C("hop_no").is_in(rows.filter(told)["hop_no"].unique().implode()))
     by_store = (C("try_kind") == "store") & (C("status") == "rejected")
     rows = rows.with_columns(status=pl.when(by_store).then(pl.lit("bounced")).otherwise("status"))
     rows = drop_by_filters(rows, filters)

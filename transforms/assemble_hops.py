@@ -12,7 +12,7 @@ from hoptrace.transforms import doors, links, scans
 from hoptrace.transforms.assemble import Stays, assemble_kinds
 from hoptrace.transforms.bundles import pack, unpack
 from hoptrace.transforms.cover import read_hosts
-from hoptrace.transforms.frames import decode_frame
+from hoptrace.transforms.frames import decode_frame, encode_frame
 from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.kinds import Kinds
 from hoptrace.transforms.plan import Keyed, Plan
@@ -103,7 +103,8 @@ class AssembleHops(beam.PTransform):  # type: ignore[misc]
                 "filters": part.filters,
             }
             for name, frame in frames.items():
-                yield from pack(prefix + name, frame, "hop", plan.shards)
+                if frame.height:
+                    yield shard[0], (prefix + name, encode_frame(frame))
         tries = doors.outside(stays.doors, plan.fleet, known)
         for match in offer_matches(stays, tries, plan.fleet, plan.shards, frozenset(scanned)):
             yield TaggedOutput("matches", match)

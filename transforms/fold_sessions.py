@@ -9,6 +9,7 @@ from apache_beam.pvalue import PCollection, TaggedOutput
 
 from hoptrace.transforms.bundles import unpack
 from hoptrace.transforms.frames import encode_frame
+from hoptrace.transforms.kinds import part_kinds
 from hoptrace.transforms.parse_logs import key_events, key_scans
 from hoptrace.transforms.plan import Keyed, Plan
 from hoptrace.transforms.rejoin import rejoin_lines
@@ -27,14 +28,14 @@ class FoldSessions(beam.PTransform):  # type: ignore[misc]
 
     def fold(self, shard: tuple[int, Iterable[tuple[str, bytes]]]) -> Iterator[Any]:
         """One shard of sessions."""
-        lines = unpack(shard[1])["sessions"].drop("key")
-        told = fold_sessions(lines)
+        kinds = unpack(shard[1])
+        told = fold_sessions(kinds)
         crossing = cut_sessions(told, self.plan.night.ends_at)
         if crossing.height:
             yield TaggedOutput("waiting", encode_frame(crossing))
         events = told.drop("since")
-        whole = rejoin_lines(lines, self.plan.fleet)
-        for keyed in key_scans(whole, self.plan.shards):
+        whole = rejoin_lines(kinds, self.plan.fleet)
+        for keyed in key_scans(part_kinds(whole), self.plan.shards):
             yield TaggedOutput("scans", keyed)
         owned = pl.concat([events, whole]).filter(C("queue_id").is_not_null())
         yield from key_events(owned, self.plan.shards)

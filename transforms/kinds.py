@@ -8,7 +8,7 @@ from hoptrace.schemas.events import EVENTS, KINDS
 
 C = pl.col
 Kinds = Mapping[str, pl.DataFrame]
-"""Kind -> its events; columns of EVENTS (and `key`, `hop_no`) that are null throughout may be absent."""
+"""Kind -> its events; columns of EVENTS (and `key`, `hop_no`) that are null throughout may be absent. `repeat` may, where it is 1."""
 
 
 def part_kinds(events: pl.DataFrame) -> dict[str, pl.DataFrame]:

@@ -6,6 +6,7 @@ import polars as pl
 
 from hoptrace.schemas.events import EVENTS
 from hoptrace.schemas.mailbox_events import MAILBOX_EVENTS
+from hoptrace.transforms.kinds import Kinds, take
 from hoptrace.transforms.plan import Night
 
 C = pl.col
@@ -49,9 +50,9 @@ class Mailboxes:
     carried: pl.DataFrame
 
 
-def select_mailbox(events: pl.DataFrame) -> pl.DataFrame:
-    """The lines of kind store and mailbox among EVENTS."""
-    return events.filter(C("kind").is_in(["store", "mailbox"])).select(COLUMNS)
+def select_mailbox(kinds: Kinds) -> pl.DataFrame:
+    """The lines of kind store and mailbox."""
+    return pl.concat([take(kinds, kind, COLUMNS) for kind in ("store", "mailbox")])
 
 
 def name_mailbox() -> pl.Expr:
@@ -96,7 +97,11 @@ def fold_deliveries(lines: pl.DataFrame) -> pl.DataFrame:
     """One row per delivery: mail_log's n-th save and the n-th other line about the same are one."""
     elsewhere = ~C("folder").str.contains(INBOX)
     told = [C(name).drop_nulls().first() for name in ("size", "message_id", "reply", "protocol")]
-    rows = number_pairs(lines).group_by(*ALIKE, "_run", "_nth", maintain_order=True).agg(C("stamp").first().alias("at"), *told)
+    rows = (
+        number_pairs(lines)
+        .group_by(*ALIKE, "_run", "_nth", maintain_order=True)
+        .agg(C("stamp").first().alias("at"), *told)
+    )
     action = C("action").replace_strict(DELIVERY, return_dtype=pl.String)
     rows = rows.with_columns(
         session="queue_id",
@@ -116,7 +121,9 @@ def keep_pairs(lines: pl.DataFrame, ends_at: int) -> pl.DataFrame:
 
 def number_sessions(lines: pl.DataFrame) -> pl.DataFrame:
     """`lines` of sessions with _name, what a session is called, and _no, how many of that name have ended before."""
-    lines = lines.with_columns(_name=name_mailbox(), _end=(C("action") == "session").fill_null(value=False).cast(pl.Int64))
+    lines = lines.with_columns(
+        _name=name_mailbox(), _end=(C("action") == "session").fill_null(value=False).cast(pl.Int64)
+    )
     return lines.with_columns(_no=C("_end").cum_sum().over(OWN) - C("_end"))
 
 
@@ -153,7 +160,9 @@ def total_up(ends: pl.DataFrame) -> list[pl.DataFrame]:
     """Rows for the messages that sessions downloaded or removed without naming them, from their last lines."""
     rest = pl.when("_whole").then(C("held") - C("_gone")).otherwise(pl.coalesce("retrieved", "bodies"))
     size = pl.when(~C("_whole")).then(pl.coalesce("retrieved_bytes", "body_bytes"))
-    ends = ends.with_columns(message_id=pl.lit(None, pl.String), folder=pl.lit(None, pl.String), reply=pl.lit(None, pl.String))
+    ends = ends.with_columns(
+        message_id=pl.lit(None, pl.String), folder=pl.lit(None, pl.String), reply=pl.lit(None, pl.String)
+    )
     told = (("downloaded", rest, size), ("expunged", C("removed") - C("_gone"), pl.lit(None, pl.Int64)))
     return [
         ends.with_columns(action=pl.lit(action), messages=messages, size=size).filter(C("messages") > 0)

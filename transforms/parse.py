@@ -12,8 +12,11 @@ from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms.columns import NONE, Columns, nullable, valid_utf8
 from hoptrace.transforms.cut import Heads, cut_heads, line_ends
 from hoptrace.transforms.grammar import QUIET, REPLIES, Grammars
+from hoptrace.transforms.hash import hash_spans, hash_strings
+from hoptrace.transforms.kinds import Kinds, whole_events
 from hoptrace.transforms.match import match, unwrap
 from hoptrace.transforms.read import Chunk, Range
+from hoptrace.transforms.sessions import PROCESS_KINDS
 from hoptrace.transforms.stamps import HOUR, conflicts, to_utc
 from hoptrace.transforms.tags import NOT_MAIL, Tag, read_tags
 from hoptrace.transforms.unparsed import UNPARSED_PARTIAL, count_templates
@@ -58,14 +61,20 @@ class Window:
 class Parsed:
     """What a chunk says.
 
-    `events`: the table of that name. `coverage`, `unparsed`: partial sums of those tables; lines without a stamp stand
-    under hour null. `counts`: lines = events + quiet + unparsed + outside (stamped outside the window).
+    `kinds`: the events by kind, in the order of their lines, with `key`, the hash of host and queue ID. `coverage`, `unparsed`:
+    partial sums of those tables; lines without a stamp stand under hour null. `counts`: lines = events + quiet + unparsed +
+    outside (stamped outside the window).
     """
 
-    events: pl.DataFrame
+    kinds: Kinds
     coverage: pl.DataFrame
     unparsed: pl.DataFrame
     counts: dict[str, int]
+
+    @property
+    def events(self) -> pl.DataFrame:
+        """All of `kinds` as EVENTS, in the order of the lines."""
+        return whole_events(self.kinds).sort("place", maintain_order=True)
 
 
 @dataclass(frozen=True)
@@ -109,13 +118,13 @@ def parse_chunk(chunk: Chunk, r: Range, grammars: Grammars, fleet: Fleet, window
     if window.counted_until is not None:
         fate[inside & (lines.stamp >= window.counted_until)] = AHEAD
     columns = Columns(data, rows[told], bases[told], spans, grammars.fields, grammars.constants)
-    events = _events(columns, known[told], repeat[told], lines, heads, r, grammars)
-    zone, year = _contradictions(events)
-    coverage = _coverage(lines, fate, known[told], zone, year)
+    tells = _told(columns, known[told], repeat[told], grammars)
+    kinds = _kinds(columns, tells, lines, heads, r, grammars)
+    coverage = _coverage(lines, fate, tells.line, _contradictions(kinds.get("arrive"), tells))
     unparsed = _unparsed(columns, heads, lines, np.flatnonzero(fate == STRANGE))
     tally = np.bincount(fate, minlength=5).tolist()
     counts = dict(zip(("events", "quiet", "unparsed", "outside", "ahead"), tally))
-    return Parsed(_one_each(events, columns), coverage, unparsed, {"lines": len(fate), **counts})
+    return Parsed(kinds, coverage, unparsed, {"lines": len(fate), **counts})
 
 
 def _lines(
@@ -139,37 +148,75 @@ def _lines(
     return _Lines(offset, size, host, stamp, hosts, read_tags(heads.tags, grammars), heads.tag)
 
 
+@dataclass(frozen=True)
+class _Told:
+    """The lines that tell something, one value a line: index among all lines, how often it stands for itself, kind (of KINDS)."""
+
+    line: Array
+    repeat: Array
+    kind: Array
+
+
+def _told(columns: Columns, line: Array, repeat: Array, grammars: Grammars) -> _Told:
+    numbers = np.array([KINDS.index(row.kind) if row.kind != QUIET else 0 for row in grammars.rows], np.int8)
+    return _Told(line, repeat, numbers[columns.rows])
+
+
+def _kinds(
+    columns: Columns, told: _Told, lines: _Lines, heads: Heads, r: Range, grammars: Grammars
+) -> dict[str, pl.DataFrame]:
+    """The events by kind, each with the columns that its lines yield."""
+    order = np.argsort(told.kind, kind="stable")
+    ends = np.cumsum(np.bincount(told.kind, minlength=len(KINDS)))
+    return {
+        kind: _events(
+            kind,
+            Columns.over(columns, columns.rows[at], columns.bases[at], columns.spans),
+            told.line[at],
+            told.repeat[at],
+            lines,
+            heads,
+            r,
+            grammars,
+        )
+        for kind, at in zip(KINDS, np.split(order, ends[:-1]), strict=True)
+        if at.size
+    }
+
+
 def _events(
-    columns: Columns, at: Array, repeat: Array, lines: _Lines, heads: Heads, r: Range, grammars: Grammars
+    kind: str, columns: Columns, at: Array, repeat: Array, lines: _Lines, heads: Heads, r: Range, grammars: Grammars
 ) -> pl.DataFrame:
-    """The frame of events of the lines `at`, whose rows and fields `columns` knows."""
-    tag = pl.Series(lines.tag[at], dtype=pl.Int32)
-    kinds = np.array([KINDS.index(row.kind) if row.kind != QUIET else 0 for row in grammars.rows], np.uint32)
-    pid = heads.pid[at]
+    """The events of one kind, of the lines `at`, whose rows and fields `columns` knows."""
+    tag = lines.tag[at]
     out = {
+        "key": _keys(columns, lines, at),
         "stamp": pl.Series(lines.stamp[at]),
         "host": _taken(lines.hosts, lines.host[at]),
         "place": pl.Series(lines.offset[at] | r.place),
-        "instance": _taken([tag.instance for tag in lines.tags], tag.to_numpy()),
-        "service": _taken([tag.service for tag in lines.tags], tag.to_numpy()),
-        "pid": nullable(np.where(pid < 0, NONE, pid)),
-        "kind": pl.Series(KINDS, dtype=EVENTS.schema["kind"]).gather(pl.Series(kinds[columns.rows])),
-        "repeat": pl.Series(repeat),
+        "instance": _taken([tag.instance for tag in lines.tags], tag),
+        "service": _taken([tag.service for tag in lines.tags], tag),
     }
+    if kind in PROCESS_KINDS:
+        pid = heads.pid[at]
+        out["pid"] = nullable(np.where(pid < 0, NONE, pid))
+    if kind == "attempt":
+        out["repeat"] = pl.Series(repeat)
     used = np.unique(columns.rows)
     for name, slots in columns.slots.items():
         if (slots[used] != -1).any():
             for column, series in _column(columns, name).items():
                 logged = out.get(column)
                 out[column] = series if logged is None else pl.select(pl.coalesce(series, logged)).to_series()
-    if "status" in out and "reply" in out:
+    if kind == "attempt" and "status" in out and "reply" in out:
         out["next_queue_id"] = _next_ids(columns, out, grammars)
-    return pl.DataFrame(
-        [
-            out[name].alias(name) if name in out else pl.Series(name, [None], dtype).new_from_index(0, at.size)
-            for name, dtype in EVENTS.schema.items()
-        ]
-    )
+    return _one_each(pl.DataFrame([series.alias(name) for name, series in out.items()]), columns)
+
+
+def _keys(columns: Columns, lines: _Lines, at: Array) -> pl.Series:
+    """The hash of host and queue ID, as `hash_columns` makes it."""
+    seeds = hash_strings(pl.Series(lines.hosts, dtype=pl.String)).to_numpy()
+    return pl.Series(hash_spans(columns.array, *columns.field("queue_id"), seeds[lines.host[at]]))
 
 
 def _one_each(events: pl.DataFrame, columns: Columns) -> pl.DataFrame:
@@ -216,7 +263,7 @@ def _next_ids(columns: Columns, out: dict[str, pl.Series], grammars: Grammars) -
     """The IDs that rows yield themselves, and those that the replies to sent mail name."""
     starts, ends = columns.field("next_queue_id")
     program = grammars.program(REPLIES)
-    sent = ((out["kind"] == "attempt") & (out["status"] == "sent")).fill_null(False).to_numpy()
+    sent = (out["status"] == "sent").fill_null(False).to_numpy()
     reply_starts, reply_ends = columns.field("reply")
     at = np.flatnonzero(sent & (reply_starts >= 0) & (starts == -1))
     if program is not None and at.size:
@@ -229,26 +276,23 @@ def _next_ids(columns: Columns, out: dict[str, pl.Series], grammars: Grammars) -
     return columns.strings(starts, ends)
 
 
-def _contradictions(events: pl.DataFrame) -> tuple[Array, Array]:
-    begins = (events["kind"] == "arrive").fill_null(False).to_numpy()
-    zone = np.zeros(events.height, np.bool_)
-    year = np.zeros(events.height, np.bool_)
-    at = np.flatnonzero(begins)
-    if at.size:
-        some = events.select("queue_id", "stamp").gather(at)
-        zone[at], year[at] = conflicts(some["queue_id"], some["stamp"])
-    return zone, year
+def _contradictions(arrivals: pl.DataFrame | None, told: _Told) -> Array:
+    """(2, lines that tell something): whether a line that begins a message contradicts its queue ID in its zone, in its year."""
+    marks = np.zeros((2, told.line.size), np.bool_)
+    if arrivals is not None and "queue_id" in arrivals.columns:
+        lines = arrivals.select("place", "queue_id", "stamp").unique("place", maintain_order=True)
+        marks[:, told.kind == KINDS.index("arrive")] = conflicts(lines["queue_id"], lines["stamp"])
+    return marks
 
 
-def _coverage(lines: _Lines, fate: Array, event_lines: Array, zone: Array, year: Array) -> pl.DataFrame:
+def _coverage(lines: _Lines, fate: Array, event_lines: Array, conflicting: Array) -> pl.DataFrame:
     """Sums by host and hour; runs of lines of one host and hour are added up first."""
     ahead = _read_ahead(lines, fate)
     counted = np.flatnonzero(fate < ELSEWHERE)
     if not counted.size:
         return ahead
     marks = np.zeros((2, len(fate)), np.int64)
-    marks[0, event_lines] = zone
-    marks[1, event_lines] = year
+    marks[:, event_lines] = conflicting
     stamp, host, fate = lines.stamp[counted], lines.host[counted], fate[counted]
     hour = np.where(stamp == NONE, NONE, stamp // HOUR * HOUR)
     runs = np.flatnonzero(np.concatenate([[True], (hour[1:] != hour[:-1]) | (host[1:] != host[:-1])]))
@@ -283,10 +327,16 @@ def _read_ahead(lines: _Lines, fate: Array) -> pl.DataFrame:
     """Per host and hour how far lines were read that count in the next night only: rows without lines."""
     ahead = np.flatnonzero(fate == AHEAD)
     stamp = pl.Series(lines.stamp[ahead], dtype=pl.Int64)
-    read = pl.DataFrame({"host": _taken(lines.hosts, lines.host[ahead]), "hour": stamp // HOUR * HOUR, "read_at": stamp})
+    read = pl.DataFrame(
+        {"host": _taken(lines.hosts, lines.host[ahead]), "hour": stamp // HOUR * HOUR, "read_at": stamp}
+    )
     read = read.group_by("host", "hour").agg(pl.col("read_at").max())
-    none = {name: pl.lit(None if name.endswith("_at") else 0, dtype).alias(name) for name, dtype in COVERAGE_PARTIAL.items()}
-    return read.select(*(pl.col(name) if name in read.columns else none[name] for name in COVERAGE_PARTIAL)).sort("host", "hour")
+    none = {
+        name: pl.lit(None if name.endswith("_at") else 0, dtype).alias(name) for name, dtype in COVERAGE_PARTIAL.items()
+    }
+    return read.select(*(pl.col(name) if name in read.columns else none[name] for name in COVERAGE_PARTIAL)).sort(
+        "host", "hour"
+    )
 
 
 def _unparsed(columns: Columns, heads: Heads, lines: _Lines, at: Array) -> pl.DataFrame:

@@ -12,6 +12,7 @@ import polars as pl
 from hoptrace.schemas.events import EVENTS
 from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms.grammar import load_grammars
+from hoptrace.transforms.kinds import Kinds, take, whole_events
 from hoptrace.transforms.parse import Window, parse_chunk
 from hoptrace.transforms.read import Chunk, Range
 
@@ -23,9 +24,9 @@ TOGETHER_US = 60_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
-def rejoin_lines(events: pl.DataFrame, fleet: Fleet) -> pl.DataFrame:
+def rejoin_lines(kinds: Kinds, fleet: Fleet) -> pl.DataFrame:
     """EVENTS of the whole lines that events of kind part are pieces of, at stamp and place of the first piece."""
-    parts = events.filter(C("kind") == "part")
+    parts = take(kinds, "part", ["stamp", "host", "place", "instance", "pid", "session", "reply"])
     lines = join_parts(parts) if parts.height else parts
     if not lines.height:
         return EVENTS.empty()
@@ -38,10 +39,11 @@ def rejoin_lines(events: pl.DataFrame, fleet: Fleet) -> pl.DataFrame:
     starts = list(accumulate((len(text) for text in texts), initial=0))
     first, last = int(lines["stamp"].min()), int(lines["stamp"].max())  # type: ignore[arg-type]
     whole = Range("", 0, None, starts[-1], 0, "", True, True)
-    read = parse_chunk(Chunk(b"".join(texts), 0), whole, load_grammars(), fleet, Window(first, last + 1, first)).events
+    read = parse_chunk(Chunk(b"".join(texts), 0), whole, load_grammars(), fleet, Window(first, last + 1, first))
     places = lines.select("place", "host", _offset=pl.Series(starts[:-1], dtype=pl.Int64))
-    named = read.rename({"place": "_offset"}).drop("host").join(places, on="_offset", how="inner", maintain_order="left")
-    return EVENTS.conform(named.filter(C("kind") != "part"))
+    told = whole_events({kind: frame for kind, frame in read.kinds.items() if kind != "part"})
+    named = told.rename({"place": "_offset"}).drop("host").join(places, on="_offset", how="inner", maintain_order="left")
+    return EVENTS.conform(named)
 
 
 def join_parts(parts: pl.DataFrame) -> pl.DataFrame:

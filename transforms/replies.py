@@ -9,6 +9,7 @@ MASK = (
     (r"<[^<>\s]*>", "<>"),
     (r"\b(?:host|connect to|connection with) [\w.-]+", "host"),
     (r"\[[^\[\]]*\]", "[]"),
+    (r"\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b", "IP"),
     (r"\b[0-9A-Za-z+/=_-]*[0-9][0-9A-Za-z+/=_-]{7,}\b", "ID"),
 )
 """Put over a reply before it is judged, so that few distinct texts are left; status codes stay."""

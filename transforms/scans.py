@@ -5,6 +5,7 @@ from typing import Literal
 import polars as pl
 
 from hoptrace.schemas.events import EVENTS
+from hoptrace.transforms.kinds import Kinds, take
 from hoptrace.transforms.links import LOOKAHEAD_US
 from hoptrace.transforms.verdicts import SAID
 
@@ -19,10 +20,10 @@ NAMELESS = ("", "undef", "unknown", "(unknown)")
 SCAN_COLUMNS = ("stamp", "host", "place", "message_id", *(name for name in SAID if name not in ("recipient", "next_queue_id")))
 
 
-def select_scans(events: pl.DataFrame) -> pl.DataFrame:
+def select_scans(kinds: Kinds) -> pl.DataFrame:
     """The filter events that name a Message-ID and no queue ID: SCAN_COLUMNS."""
     named = C("queue_id").is_null() & ~C("message_id").is_in(NAMELESS)
-    return events.filter((C("kind") == "filter") & named.fill_null(False)).select(SCAN_COLUMNS)
+    return take(kinds, "filter", [*SCAN_COLUMNS, "queue_id"]).filter(named.fill_null(False)).select(SCAN_COLUMNS)
 
 
 def seek_scans(hops: pl.DataFrame, scanned: frozenset[str]) -> pl.DataFrame:
