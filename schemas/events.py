@@ -26,6 +26,7 @@ KINDS = (
     "store",  # a mail store put it somewhere: folder, redirect, discard
     "filter",  # a content filter's verdict, with both queue IDs where it knows them
     "mailbox",  # later in the mailbox: expunged, downloaded, deleted, moved
+    "part",  # a piece of a filter's line that was too long for syslog (reply: the piece as logged)
 )
 
 TEXT = pl.String
@@ -78,6 +79,8 @@ EVENTS = Table(
         "folder": (TEXT, "mailbox folder"),
         "user": (TEXT, "mailbox user"),
         "repeat": (pl.Int64, "how often the line stands for itself ('message repeated N times'), else 1; of attempts"),
+        "score": (pl.Float64, "filter: the spam score that it gave"),
+        "required_score": (pl.Float64, "filter: the score from which it takes a message for spam"),
     },
     order=("host", "stamp", "place"),
 )

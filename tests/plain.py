@@ -9,13 +9,14 @@ import polars as pl
 from hoptrace.schemas.catalog import DAY_TABLES
 from hoptrace.schemas.events import EVENTS
 from hoptrace.schemas.fleet import Fleet
-from hoptrace.transforms import assemble, doors, links, roots, sessions
+from hoptrace.transforms import assemble, doors, links, roots, scans, sessions
 from hoptrace.transforms.assemble_hops import cut_ahead
 from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.kinds import part_kinds
 from hoptrace.transforms.mailbox import fold_mailbox, select_mailbox
 from hoptrace.transforms.plan import Night
 from hoptrace.transforms.publishable import NightTables, tell_night
+from hoptrace.transforms.wrapped import rejoin_lines
 from hoptrace.transforms.summarise import add_up
 
 C = pl.col
@@ -36,6 +37,7 @@ def run_plain(
     state = EVENTS.empty() if state is None else state
     boxed, state = state.filter(C("kind") == "mailbox"), state.filter(C("kind") != "mailbox")
     boxes = fold_mailbox(pl.concat([select_mailbox(part_kinds(events)), select_mailbox(part_kinds(boxed))]), night)
+    events = pl.concat([events, rejoin_lines(part_kinds(events), fleet)])
     told = sessions.fold_sessions(sessions.select_sessions(part_kinds(events)))
     crossing = sessions.cut_sessions(told, night.ends_at)
     told = told.drop("since")
@@ -47,7 +49,7 @@ def run_plain(
         [
             doors.outside(told.filter(C("queue_id").is_null()), fleet, hosts),
             doors.outside(stays.doors, fleet, hosts),
-            state.filter(C("queue_id").is_null()),
+            state.filter(C("queue_id").is_null() & (C("kind") != "filter")),
         ]
     )
     own = links.index_hops(stays.hops, stays.recipients)
@@ -64,10 +66,13 @@ def run_plain(
     forest = roots.grow_forest(candidates)
     came_in = doors.name_client(doors.accepted(stays.hops, stays.recipients))
     series = doors.match_series(doors.name_client(tries), came_in, night.ends_at)
+    lines = scans.select_scans(part_kinds(pl.concat([events, state])))
+    scanned = scans.match_scans(lines, scans.seek_scans(stays.hops, frozenset(lines["host"])))
     placed = {
         "hops": roots.place_hops(stays.hops, forest), "recipients": stays.recipients, "notices": stays.notices,
         "cut_hops": roots.place_hops(cut.hops, forest), "cut_recipients": cut.recipients, "cut_notices": cut.notices,
-        "filters": stays.filters, "cut_filters": cut.filters,
+        "filters": pl.concat([stays.filters, scanned], how="diagonal"),
+        "cut_filters": pl.concat([cut.filters, scanned.filter(C("at") < night.ends_at)], how="diagonal"),
         "firsts": series.firsts, "refusals": doors.write_refusals(series.never, night.ends_at),
     }  # fmt: skip
     told_night = tell_night(placed, fleet, night, dict(read_until))
@@ -76,7 +81,16 @@ def run_plain(
     return replace(
         told_night,
         tables={**told_night.tables, "mailbox_events": boxes.rows},
-        carried=pl.concat([EVENTS.conform(told_night.carried), waiting, crossing, later, boxes.carried]),
+        carried=pl.concat(
+            [
+                EVENTS.conform(told_night.carried),
+                waiting,
+                crossing,
+                later,
+                scans.wait_scans(lines, night.ends_at),
+                boxes.carried,
+            ]
+        ),
     )
 
 

@@ -46,6 +46,8 @@ def tell(row: dict[str, object], columns: list[str], table: str) -> tuple[str, .
         "table": table,
         "path": " > ".join(path) if isinstance(path, list) else "",
         "delay_s": f"{delay:.1f}" if isinstance(delay, float) and table == "deliveries" else "",
+        "flags": ", ".join(row["flags"]) if isinstance(row["flags"], list) else "",
+        "evidence": ", ".join(hop["evidence"] for hop in row["hops"] if hop["evidence"]) if isinstance(row["hops"], list) else "",
         "warned": "yes" if row["warned_at"] is not None else "",
     }
     return tuple(str(told[column]) if told[column] is not None else "" for column in columns)

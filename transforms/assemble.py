@@ -17,6 +17,7 @@ from hoptrace.transforms.names import name_hosts
 from hoptrace.transforms.replies import TAKEN, UNSURE, judge_reply
 from hoptrace.transforms.stamps import queue_id_time
 from hoptrace.transforms.uses import CLOSING_ACTIONS, TRAILING_US, number_hops
+from hoptrace.transforms.verdicts import drop_by_filters, fold_filters
 
 C = pl.col
 PROBES = ("deliverable", "undeliverable", "undeliverable-but-not-cached")
@@ -53,7 +54,7 @@ class Stays:
         held_from, held_us, deleted_at, expired_at, aborted_at, refused_at, orig_queue_id, probe.
     recipients: hop, the columns of `hop_recipients`, and at (its decisive line), try_start, last_deferred, folder,
         waiting_us, connect_us, transmit_us, code, unsure_tries (list of UNSURE_TRY, null where there is none).
-    notices: hop, next_queue_id, action, at. filters: hop, next_queue_id (several parted by '/'), at.
+    notices: hop, next_queue_id, action, at. filters: hop, and the columns of `fold_filters` (next_queue_id: several parted by '/').
     doors: EVENTS of tries at the door that belong to no hop here.
     """
 
@@ -406,7 +407,7 @@ def fold_store(kinds: Kinds) -> pl.DataFrame:
     ).unique(["hop_no", "recipient", "status"], keep="last", maintain_order=True)
 
 
-def fold_recipients(kinds: Kinds, hops: pl.DataFrame) -> pl.DataFrame:
+def fold_recipients(kinds: Kinds, hops: pl.DataFrame, filters: pl.DataFrame) -> pl.DataFrame:
     """One row per recipient of each hop, with its last word there; what the whole hop suffered is laid upon the unresolved."""
     folds = {"attempt": fold_attempts, "refusal": fold_refusals, "store": fold_store}
     parts = [fold(kinds).with_columns(try_kind=pl.lit(kind)) for kind, fold in folds.items()]
@@ -417,19 +418,21 @@ def fold_recipients(kinds: Kinds, hops: pl.DataFrame) -> pl.DataFrame:
     rows = rows.filter(told | ~C("hop_no").is_in(rows.filter(told)["hop_no"].unique().implode()))
     by_store = (C("try_kind") == "store") & (C("status") == "rejected")
     rows = rows.with_columns(status=pl.when(by_store).then(pl.lit("bounced")).otherwise("status"))
+    rows = drop_by_filters(rows, filters)
     waits = C("status") == "deferred"
+    put_back = (waits | (C("status") == "pending")) & C("requeued_at").is_not_null()
     gone = waits & (C("deleted_at").is_not_null() | (C("left").is_not_null() & C("requeued_at").is_null()))
     rows = rows.with_columns(
         status=pl.when(waits & C("expired_at").is_not_null())
         .then(pl.lit("expired"))
-        .when(waits & C("requeued_at").is_not_null())
+        .when(put_back)
         .then(pl.lit("requeued"))
         .when(gone)
         .then(pl.lit("deleted"))
         .otherwise("status"),
         at=pl.when(waits & C("expired_at").is_not_null())
         .then("expired_at")
-        .when(waits & C("requeued_at").is_not_null())
+        .when(put_back)
         .then("requeued_at")
         .when(gone)
         .then(pl.coalesce("deleted_at", "left"))
@@ -498,17 +501,12 @@ def assemble_kinds(kinds: Kinds, fleet: Fleet, hosts: frozenset[str]) -> Stays:
     numbered, spans = number_hops(kinds)
     hops = fold_hops(numbered, spans)
     numbered, doors = part_strangers(numbered, hops)
-    recipients = fold_recipients(numbered, hops)
+    said = fold_filters(numbered)
+    recipients = fold_recipients(numbered, hops, said)
     hops = close_settled(hops, recipients)
     recipients = name_hosts(recipients, "relay_name", "relay_ip", "host", "relay_host", fleet, hosts)
     hops = name_hosts(hops, "client_name", "client_ip", "host", "client_host", fleet, hosts)
-    filters = (
-        take(numbered, "filter", ["hop_no", "next_queue_id", "stamp"])
-        .filter(C("next_queue_id").is_not_null())
-        .rename({"stamp": "at"})
-        .join(hops.select("hop_no", "hop"), on="hop_no", how="inner")
-        .drop("hop_no")
-    )
+    filters = said.join(hops.select("hop_no", "hop"), on="hop_no", how="inner", maintain_order="left").drop("hop_no")
     told = ["hop_no", "next_queue_id", "action", "stamp"]
     expired = take(numbered, "expire", told).filter(C("next_queue_id").is_not_null())
     notices = (

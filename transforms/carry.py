@@ -3,6 +3,7 @@
 import polars as pl
 
 from hoptrace.schemas.events import EVENTS
+from hoptrace.transforms.verdicts import SAID
 
 C = pl.col
 REFUSED = {
@@ -31,8 +32,8 @@ def unfold_hops(
         )
     )
     parts.append(
-        filters.join(own, on="hop").select(
-            "host", "instance", "queue_id", "next_queue_id", stamp="at", kind=pl.lit("filter")
+        filters.join(own.drop("instance"), on="hop").select(
+            "host", *SAID, "message_id", pl.when(~C("scanned")).then("queue_id").alias("queue_id"), stamp="at", kind=pl.lit("filter")
         )
     )
     numbered = [part.with_columns(place=pl.lit(number, pl.Int64)) for number, part in enumerate(parts)]

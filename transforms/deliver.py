@@ -9,12 +9,13 @@ from hoptrace.schemas.deliveries import STAGES
 from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.hexes import hex_of
-from hoptrace.transforms.links import fold_address
+from hoptrace.transforms.links import LOOKAHEAD_US, fold_address
 from hoptrace.transforms.outcomes import judge_outcomes
 from hoptrace.transforms.plan import Night
 from hoptrace.transforms.seconds import seconds_of
 from hoptrace.transforms.stages import find_worst, settle_remainder, split_stay
 from hoptrace.transforms.traces import trace_recipients
+from hoptrace.transforms.verdicts import VERDICT_COLUMNS, choose_verdicts
 
 C = pl.col
 FIRSTS: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -169,6 +170,7 @@ def write_deliveries(
     recipients: pl.DataFrame,
     told: pl.DataFrame,
     firsts: pl.DataFrame,
+    filters: pl.DataFrame,
     night: Night,
     programs: Mapping[str, str],
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -176,7 +178,8 @@ def write_deliveries(
     hand-overs that were duplicates (child, recipient).
 
     hops: with root, parent, kind, evidence, strength, about_root, and delay_warning, queue_lifetime, relay_read_until per host.
-    told: hop, notice, made. firsts: hop, asked, first_attempt_at (µs) and came_back from the door.
+    told: hop, notice, made. firsts: hop, asked, first_attempt_at (µs) and came_back from the door. filters: what `assemble_kinds`
+    tells of them.
     """
     rows, walks, duplicates = trace_recipients(hops, recipients)
     walks = leave_out_tries(rows, walks, firsts)
@@ -219,8 +222,12 @@ def write_deliveries(
     out = out.with_columns(submitted_at=pl.when(refused_at_entrance).then(None).otherwise("submitted"))
     out = out.with_columns(delay_us=(until - C("submitted_at")).clip(lower_bound=0))
     steps = settle_remainder(split_stay(steps), out.select("last", "delay_us"))
+    stays = walks.join(rows.select("row", "hop", "recipient"), on="row").join(
+        out.select("last", known_until=C("settled") + LOOKAHEAD_US), on="last"
+    )
     out = (
-        out.join(list_stays(steps), on="last", how="left", maintain_order="left")
+        out.join(choose_verdicts(stays, filters), on="last", how="left", maintain_order="left")
+        .join(list_stays(steps), on="last", how="left", maintain_order="left")
         .join(find_worst(steps), on="last", how="left", maintain_order="left")
         .join(date_notices(rows, walks, told), on="last", how="left", maintain_order="left")
         .with_columns(asked_first=pl.coalesce("entry_original", "entry_recipient"))
@@ -275,9 +282,11 @@ def write_deliveries(
         .otherwise(pl.lit("certain")),
         flags=pl.concat_list(
             pl.when(C("unsure").fill_null(False)).then(pl.lit("maybe_duplicate")),
+            pl.when(C("kept").fill_null(False) & (C("outcome") != "quarantined")).then(pl.lit("quarantined_copy")),
             pl.when(C("after_data").fill_null(False)).then(pl.lit("recipients_incomplete")),
             pl.when(pl.lit(night.cold_start) & C("partial")).then(pl.lit("cold_start")),
         ).list.drop_nulls(),
+        **{name: name for name in VERDICT_COLUMNS},
         component="component",
         **{f"us_{stage}": f"us_{stage}" for stage in STAGES},
     )
@@ -338,6 +347,7 @@ def write_traces(
     )
     recipients = placed["recipients"].drop("component", strict=False)
     recipients = recipients.join(until, on="relay_host", how="left", maintain_order="left")
+    filters = placed["filters"].drop("component", strict=False)
     firsts = placed.get("firsts", pl.DataFrame(schema=FIRSTS)).drop("component", strict=False)
-    deliveries, duplicates = write_deliveries(hops, recipients, made, firsts, night, fleet.programs)
+    deliveries, duplicates = write_deliveries(hops, recipients, made, firsts, filters, night, fleet.programs)
     return Traces(deliveries, hops, duplicates)

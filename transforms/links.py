@@ -95,7 +95,11 @@ def claim_children(
         .when(C("loopback"))
         .then(pl.lit("filter"))
         .otherwise(pl.lit("relay")),
-        evidence=pl.when(forwarded).then(pl.lit("forwarded_as")).otherwise(pl.lit("queued_as")),
+        evidence=pl.when(forwarded)
+        .then(pl.lit("forwarded_as"))
+        .when(C("action") == "passed")
+        .then(pl.lit("filter_log"))
+        .otherwise(pl.lit("queued_as")),
         parent_at="at",
         started="try_start",
         message_id="message_id",
@@ -113,14 +117,15 @@ def claim_children(
         message_id=pl.lit(None, pl.String),
     )
     passed = (
-        filters.join(hops.select("hop", "host", "message_id", "arrived"), on="hop")
+        filters.filter(C("next_queue_id").is_not_null())
+        .join(hops.select("hop", "host", "message_id", "arrived"), on="hop")
         .select(
             queue_id=C("next_queue_id").str.split("/"),
             parent="hop",
             from_host="host",
             relay_host="host",
             same_host=pl.lit(True),
-            kind=pl.lit("filter"),
+            kind=pl.when(C("action") == "requeued").then(pl.lit("requeue")).otherwise(pl.lit("filter")),
             evidence=pl.lit("filter_log"),
             parent_at="at",
             started="arrived",

@@ -8,7 +8,7 @@ import polars as pl
 from apache_beam.pvalue import PCollection, TaggedOutput
 
 from hoptrace.schemas.events import EVENTS
-from hoptrace.transforms import doors, links
+from hoptrace.transforms import doors, links, scans
 from hoptrace.transforms.bundles import pack, unpack
 from hoptrace.transforms.frames import decode_frame, encode_frame
 from hoptrace.transforms.hash import hash_columns
@@ -42,7 +42,8 @@ def match_doors(tables: dict[str, pl.DataFrame], ends_at: int) -> doors.Series |
 
 
 class MatchHops(beam.PTransform):  # type: ignore[misc]
-    """PCollection[Keyed] of matches -> tagged: candidates (frames), keyed (firsts by hop, refusals anywhere), waiting (door events)."""
+    """PCollection[Keyed] of matches -> tagged: candidates (frames), keyed (firsts and filters by hop, refusals anywhere), waiting
+    (door events and scans)."""
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()
@@ -54,6 +55,7 @@ class MatchHops(beam.PTransform):  # type: ignore[misc]
         candidates = match_links(tables)
         if candidates.height:
             yield TaggedOutput("candidates", encode_frame(candidates))
+        yield from self.scan(tables)
         series = match_doors(tables, plan.night.ends_at)
         if series is None:
             return
@@ -66,6 +68,19 @@ class MatchHops(beam.PTransform):  # type: ignore[misc]
         waiting = series.waiting.filter(C("stamp") < plan.night.ends_at)
         if waiting.height:
             yield TaggedOutput("waiting", encode_frame(waiting))
+
+    def scan(self, tables: dict[str, pl.DataFrame]) -> Iterator[Any]:
+        """What filters said by Message-ID, to the hops that it means and to the next night."""
+        if "scans" not in tables:
+            return
+        plan, lines = self.plan, tables["scans"].drop("key")
+        if "scanned" in tables:
+            found = scans.match_scans(lines, tables["scanned"].drop("key"))
+            yield from pack("filters", found, "hop", plan.shards)
+            yield from pack("cut_filters", found.filter(C("at") < plan.night.ends_at), "hop", plan.shards)
+        late = scans.wait_scans(lines, plan.night.ends_at)
+        if late.height:
+            yield TaggedOutput("waiting", encode_frame(late))
 
     def expand(self, matches: PCollection[Keyed]) -> Any:
         return (

@@ -16,7 +16,7 @@ from hoptrace.transforms.hash import hash_spans, hash_strings
 from hoptrace.transforms.kinds import Kinds, whole_events
 from hoptrace.transforms.match import match, unwrap
 from hoptrace.transforms.read import Chunk, Range
-from hoptrace.transforms.sessions import SESSION_KINDS
+from hoptrace.transforms.sessions import PROCESS_KINDS
 from hoptrace.transforms.stamps import HOUR, conflicts, to_utc
 from hoptrace.transforms.tags import NOT_MAIL, Tag, read_tags
 from hoptrace.transforms.unparsed import UNPARSED_PARTIAL, count_templates
@@ -40,6 +40,7 @@ COVERAGE_PARTIAL = {
 DELAYS = ("delay_before", "delay_queue", "delay_connect", "delay_transmit")
 LARGEST = (1 << 31) - 1 - 64
 ADDRESS = r'<(?:"(?:\\.|[^"\\])*")?[^>]*>|[^, <]+'
+NUMBER = r"^(-?[0-9]+(?:\.[0-9]+)?)$"
 EVENT, SILENT, STRANGE, ELSEWHERE, AHEAD = range(5)
 
 
@@ -196,7 +197,7 @@ def _events(
         "instance": _taken([tag.instance for tag in lines.tags], tag),
         "service": _taken([tag.service for tag in lines.tags], tag),
     }
-    if kind in SESSION_KINDS:
+    if kind in PROCESS_KINDS:
         pid = heads.pid[at]
         out["pid"] = nullable(np.where(pid < 0, NONE, pid))
     if kind == "attempt":
@@ -253,6 +254,8 @@ def _column(columns: Columns, name: str) -> dict[str, pl.Series]:
         return {name: columns.strings(*columns.field(name)).str.to_lowercase()}
     if EVENTS.schema[name] == pl.Int64:
         return {name: columns.integers(name)}
+    if EVENTS.schema[name] == pl.Float64:
+        return {name: columns.strings(*columns.field(name)).str.extract(NUMBER).cast(pl.Float64)}
     return {name: columns.strings(*columns.field(name))}
 
 

@@ -17,10 +17,11 @@ from hoptrace.transforms.mailbox import name_mailbox, select_mailbox
 from hoptrace.transforms.parse import parse_chunk
 from hoptrace.transforms.plan import Keyed, Plan
 from hoptrace.transforms.read import Chunk, FileReport, Range, read_chunks
+from hoptrace.transforms.scans import select_scans
 from hoptrace.transforms.sessions import select_sessions
 
 C = pl.col
-OUTPUTS = ("sessions", "mailbox", "coverage", "unparsed", "files", "counts")
+OUTPUTS = ("sessions", "scans", "mailbox", "coverage", "unparsed", "files", "counts")
 
 
 def set_clocks(kinds: Kinds, offsets: dict[str, int]) -> Kinds:
@@ -46,6 +47,13 @@ def key_events(events: pl.DataFrame, shards: int) -> Iterator[Keyed]:
     """EVENTS with a queue ID, a frame per kind, to the shard of their (host, queue ID)."""
     for kind, frame in own_hops(part_kinds(events)):
         yield from pack(kind, frame.with_columns(hash_columns(frame, ["host", "queue_id"]).alias("key")), "key", shards)
+
+
+def key_scans(kinds: Kinds, shards: int) -> Iterator[Keyed]:
+    """Verdicts that name a Message-ID only, to the shard of matches by Message-ID."""
+    scans = select_scans(kinds)
+    if scans.height:
+        yield from pack("scans", scans.with_columns(hash_columns(scans, ["message_id"]).alias("key")), "key", shards, shards)
 
 
 def key_mailbox(lines: pl.DataFrame, shards: int) -> Iterator[Keyed]:
@@ -87,6 +95,8 @@ class ParseRange(WorkAhead):
         for kind, frame in select_sessions(kinds).items():
             for keyed in pack(kind, frame, "key", shards):
                 yield TaggedOutput("sessions", keyed)
+        for keyed in key_scans(kinds, shards):
+            yield TaggedOutput("scans", keyed)
         boxed = select_mailbox(kinds)
         for keyed in key_mailbox(boxed, shards):
             yield TaggedOutput("mailbox", keyed)
@@ -102,8 +112,8 @@ class ParseRange(WorkAhead):
 
 
 class ParseLogs(beam.PTransform):  # type: ignore[misc]
-    """PCollection[Range] -> tagged: keyed (events by host and queue ID), sessions (by host and pid), mailbox (by host
-    and session), coverage, unparsed, files, counts."""
+    """PCollection[Range] -> tagged: keyed (events by host and queue ID), sessions (by host and pid), scans (by Message-ID),
+    mailbox (by host and session), coverage, unparsed, files, counts."""
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()

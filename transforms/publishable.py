@@ -162,6 +162,8 @@ def carry_over(placed: dict[str, pl.DataFrame], traces: Traces, night: Night) ->
     ahead = C("last_seen") >= night.ends_at
     cut = placed["cut_hops"].join(wanted.filter(ahead).select("hop"), on="hop", how="semi")
     events = [unfold_firsts(wanted, placed["firsts"])]
+    read_again = C("scanned") & (C("at") >= night.ends_at)
+    placed = {**placed, "filters": placed["filters"].filter(~read_again)}
     whole = placed["hops"].join(wanted.filter(~ahead).select("hop"), on="hop", how="semi")
     for those, prefix in ((whole, ""), (cut, "cut_")):
         keys = those.select("hop")

@@ -11,6 +11,9 @@ from hoptrace.transforms.kinds import Kinds, take
 C = pl.col
 KIND = EVENTS.schema["kind"]
 SESSION_KINDS = ("arrive", "door", "lost", "refuse", "proxy", "connect", "disconnect")
+PROCESS_KINDS = (*SESSION_KINDS, "part")
+"""Kinds that are told by their process: those of sessions, and the pieces of one task's line."""
+
 MARKS = ("arrive", "connect", "disconnect")
 MARK_COLUMNS = ("stamp", "host", "place", "pid", "session", "queue_id", "client_name", "client_ip", "helo")
 """All that is needed of the lines that begin and end sessions and mails."""
@@ -20,12 +23,12 @@ QUIET_GAP_US = 10 * 60_000_000
 
 
 def select_sessions(kinds: Kinds) -> dict[str, pl.DataFrame]:
-    """What is needed of the events of SMTP sessions, by kind, with `key`, the hash of host and session.
+    """What is needed of the events of SMTP sessions, and of pieces of lines, by kind, with `key`, the hash of host and session.
 
     A session is called by its ID where the daemon logs one, else by its process.
     """
     sessions = {}
-    for kind in SESSION_KINDS:
+    for kind in PROCESS_KINDS:
         if kind in kinds:
             columns = [*MARK_COLUMNS] if kind in MARKS else [*{*kinds[kind].columns, *MARK_COLUMNS} - {"key"}]
             frame = take(kinds, kind, columns)

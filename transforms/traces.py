@@ -161,6 +161,22 @@ def name_pending(rows: pl.DataFrame, handed: pl.DataFrame, hops: pl.DataFrame) -
     )
 
 
+def name_requeued(rows: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
+    """A row without a name for each hop that was put back under another queue ID before any of its recipients was named."""
+    back = hops.filter(C("kind") == "requeue").select(hop="parent").unique()
+    return (
+        hops.join(back, on="hop", how="semi")
+        .join(rows, on="hop", how="anti")
+        .select(
+            "hop",
+            recipient=pl.lit(None, pl.String),
+            original_recipient=pl.lit(None, pl.String),
+            status=pl.lit("requeued"),
+            at="requeued_at",
+        )
+    )
+
+
 def walk(rows: int, up: pl.DataFrame, last: pl.Series) -> pl.DataFrame:
     """`last`, `step`, `row`: every row on the way of each `last` row back to its entrance (step 0 is the last stay)."""
     above = np.full(rows, -1, dtype=np.int64)
@@ -247,6 +263,7 @@ def trace_recipients(hops: pl.DataFrame, recipients: pl.DataFrame) -> tuple[pl.D
     if copies.height:
         copies = copies.with_columns(pl.Series("row", range(rows.height, rows.height + copies.height), pl.UInt32))
         rows = pl.concat([rows, copies], how="diagonal_relaxed")
+    rows = pl.concat([rows, number_rows(name_requeued(rows, hops), hops, rows.height)], how="diagonal_relaxed")
     handed = handed_rows(rows, hops)
     pending = name_pending(rows, handed, hops)
     rows = pl.concat([rows, number_rows(pending, hops, rows.height)], how="diagonal_relaxed")
