@@ -16,6 +16,7 @@ UNFINISHED_US = 6 * 3_600_000_000
 
 PROGRAM_WORDS = r"(?i)^delivered to command|^delivered via .* service"
 MAILBOX_WORDS = r"(?i)delivered to (?:mailbox|maildir|file)|\bsaved$|^250 2\.\d\.\d <[^>]*> \S+ saved"
+PIPED = "piped message to program "
 COMMAND = r"^delivered to command: \W*(?:\S*/)?([\w.-]+)"
 DROPPED = r"(?i)^delivered to file:? /dev/null|^discarded\b"
 SMTP_MAILERS = ("smtp", "esmtp", "smtp8", "dsmtp", "relay")
@@ -109,7 +110,7 @@ def judge_outcomes(rows: pl.DataFrame, ends_at: int, programs: Mapping[str, str]
     delivered = C("outcome") == "delivered"
     place = (
         pl.when(delivered & (C("status") == "stored"))
-        .then(pl.lit("mailbox"))
+        .then(pl.when(C("reply").str.starts_with(PIPED)).then(pl.lit("program")).otherwise(pl.lit("mailbox")))
         .when(delivered)
         .then(pl.coalesce("place", pl.lit("outside")))
     )
