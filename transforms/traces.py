@@ -14,6 +14,10 @@ MAX_STAYS = 64
 """Longest walk; a longer one is a mail loop, and is cut there."""
 
 
+MOVED = ("requeued", "deferred", "deleted", "pending")
+"""What a recipient is at a stay whose queue put it under another ID: again, or as a copy with a part of the recipients."""
+
+
 def number_rows(recipients: pl.DataFrame, hops: pl.DataFrame, first: int = 0) -> pl.DataFrame:
     """Recipient rows in a fixed order with `row`, counted from `first`, and their hop's root, parent and link."""
     placed = recipients.join(
@@ -46,14 +50,14 @@ def handed_rows(rows: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
     loose = (
         rows.filter(
             (C("next_queue_id").is_null() & C("status").is_in(["sent", "redirected"]))
-            | C("status").is_in(["requeued", "deferred", "deleted"])
+            | C("status").is_in(MOVED)
         )
         .join(children, on="hop")
         .filter(
             pl.when(C("link") == "redirect")
             .then(C("status") == "redirected")
             .when(C("link") == "requeue")
-            .then(C("status").is_in(["requeued", "deferred", "deleted"]))
+            .then(C("status").is_in(MOVED))
             .otherwise(C("status") == "sent")
         )
     )
@@ -150,8 +154,9 @@ def trace_recipients(hops: pl.DataFrame, recipients: pl.DataFrame) -> tuple[pl.D
     at_door = (C("try_kind") == "refusal") & ~C("after_data").fill_null(False)
     rows = number_rows(recipients.filter(~(at_door & C("hop").is_in(linked)).fill_null(False)), hops)
     handed = handed_rows(rows, hops)
-    pending = name_pending(rows, handed, hops)
-    rows = pl.concat([rows, number_rows(pending, hops, rows.height)], how="diagonal_relaxed")
+    pending = number_rows(name_pending(rows, handed, hops), hops, rows.height)
+    rows = pl.concat([rows, pending], how="diagonal_relaxed")
+    handed = pl.concat([handed, handed_rows(pending.with_columns(next_queue_id=pl.lit(None, pl.String)), hops)])
     up = climb(rows, handed)
     taken = pl.concat([up.select(row="up"), handed.select("row")]).unique()
     last = (
