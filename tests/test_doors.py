@@ -118,3 +118,27 @@ NETS = [("192.0.2.77", "192.0.2"), ("2001:db8:1:2:3::4", "2001:db8:1:2:"), ("::1
 @pytest.mark.parametrize(("address", "net"), NETS)
 def test_nets(address: str | None, net: str | None) -> None:
     assert name_client(frame([soft(0, client_ip=address)]))["net"].to_list() == [net]
+
+
+EXIM: Row = {"instance": "exim", "pid": 7, "reply": "Unrouteable address"}
+
+
+@pytest.mark.parametrize(
+    ("tries", "never"),
+    [
+        ([{**hard(0), **EXIM}, {**hard(0), **EXIM}], 1),
+        ([{**hard(0), **EXIM}, {**hard(1.5), **EXIM}], 1),
+        ([{**hard(0), **EXIM}, {**hard(3), **EXIM}], 2),
+        ([{**hard(0), **EXIM}, {**hard(0), **EXIM, "pid": 8}], 2),
+        ([{**hard(0), **EXIM}, {**hard(0), **EXIM, "reply": "Sender verify failed"}], 2),
+        ([{**hard(0), **EXIM, "pid": None}, {**hard(0), **EXIM, "pid": None}], 1),
+        ([{**hard(0), "pid": 7}, {**hard(0), "pid": 7}], 2),
+    ],
+)
+def test_a_reject_in_exims_two_logs_counts_once(tries: list[Row], never: int) -> None:
+    assert series_of(tries).never.height == never
+
+
+def test_the_copy_after_the_night_counts_in_the_next() -> None:
+    tries: list[Row] = [{**hard(0), **EXIM}, {**hard(0.001), **EXIM}]
+    assert [series_of(tries, ends=ends).never.height for ends in (0.0005, 0.5)] == [0, 1]

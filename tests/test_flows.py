@@ -8,12 +8,12 @@ import polars as pl
 import pytest
 
 from hoptrace.pipeline.inputs import plan_inputs
-from hoptrace.schemas.fleet import DAY_US, load_fleet
+from hoptrace.schemas.fleet import DAY_US, HOUR_US, load_fleet
 from hoptrace.transforms.grammar import load_grammars
 from hoptrace.transforms.parse import parse_chunk
 from hoptrace.transforms.plan import Night
 from hoptrace.transforms.read import Chunk, read_chunks
-from tests.plain import run_plain
+from tests.plain import PUBLISHED, publish, run_nights, run_plain
 
 FLOWS = Path(__file__).parent / "flows"
 STORIES = sorted(path.name for path in FLOWS.iterdir() if (path / "logs").is_dir())
@@ -66,3 +66,22 @@ def test_story(name: str, request: pytest.FixtureRequest) -> None:
     both = ("deliveries", "open")
     told = [tell(row, columns, table) for table in both for row in tables[table].iter_rows(named=True)]
     assert sorted(told) == sorted(tuple(row) for row in expected)
+
+
+@pytest.mark.parametrize(
+    "name", ["exim_split_lines", "opensmtpd_one_removed", "sendmail_ctladdr", "sendmail_split", "sieve_other_ends"]
+)
+def test_a_story_cut_into_nights_tells_the_same(name: str) -> None:
+    night = Night(DAY, DAY + 4 * DAY_US)
+    events, read_until = read_events(FLOWS / name, night)
+    fleet = load_fleet(str(FLOWS / name / "fleet.toml"))
+
+    def tables(*cuts: int) -> dict[str, pl.DataFrame]:
+        nights = run_nights(events, fleet, [DAY, *cuts, night.ends_at], read_until)
+        return {table: rows.drop("day", strict=False) for table, rows in publish(nights).items()}
+
+    whole = tables()
+    stamps = events["stamp"].unique().sort().to_list()
+    for cut in {stamps[len(stamps) // 3], stamps[len(stamps) // 2] + 1, stamps[-1]} - {DAY}:
+        parts = tables(cut, cut + 3 * HOUR_US)
+        assert [table for table in PUBLISHED if not parts[table].equals(whole[table])] == []

@@ -449,6 +449,26 @@ def fold_recipients(kinds: Kinds, hops: pl.DataFrame, filters: pl.DataFrame) -> 
     )
 
 
+def forget_own_senders(kinds: Kinds, hops: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """`kinds`, where Sendmail's ctladdr is no recipient's: it is the user whose alias or .forward made the recipient, or else the
+    sender, where that is a local user (deliver.c, getctladdr)."""
+    tries = kinds.get("attempt", pl.DataFrame())
+    if not {"original_recipient", "instance"} <= set(tries.columns):
+        return dict(kinds)
+    sendmails = C("instance").str.contains(r"^(?:sendmail|sm-)") & C("original_recipient").is_not_null()
+    if not tries.select(sendmails.any()).item():
+        return dict(kinds)
+
+    def local(name: str) -> pl.Expr:
+        return C(name).str.to_lowercase().str.replace("@[^@]*$", "")
+
+    senders = hops.select("hop_no", _sender="sender")
+    own = sendmails & (local("original_recipient") == local("_sender"))
+    asked = pl.when(~own.fill_null(False)).then("original_recipient").alias("original_recipient")
+    tries = tries.join(senders, on="hop_no", how="left", maintain_order="left").with_columns(asked).drop("_sender")
+    return {**kinds, "attempt": tries}
+
+
 def part_strangers(kinds: Kinds, hops: pl.DataFrame) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
     """(kinds, doors): refusals that a session lent to a hop of another sender are door tries of their own."""
     doors = (
@@ -500,7 +520,7 @@ def assemble_kinds(kinds: Kinds, fleet: Fleet, hosts: frozenset[str]) -> Stays:
         kinds["store"] = kinds["store"].filter((C("action") != "failed").fill_null(True))
     numbered, spans = number_hops(kinds)
     hops = fold_hops(numbered, spans)
-    numbered, doors = part_strangers(numbered, hops)
+    numbered, doors = part_strangers(forget_own_senders(numbered, hops), hops)
     said = fold_filters(numbered)
     recipients = fold_recipients(numbered, hops, said)
     hops = close_settled(hops, recipients)

@@ -102,6 +102,25 @@ class Series:
     waiting: pl.DataFrame
 
 
+COPY_US = 2_000_000
+"""Exim's main log and its reject log have one reject with the same stamp; through syslog this far apart at most."""
+
+
+def drop_copies(doors: pl.DataFrame) -> pl.DataFrame:
+    """`doors` (EVENTS) without the rejects that Exim wrote twice, to its main log and its reject log; the last one counts.
+
+    The last, since a night sees the lines after its end, and the next one the same lines from its beginning.
+    """
+    exims = (C("kind") == "door") & C("instance").str.starts_with("exim").fill_null(False)
+    twice = doors.filter(exims)
+    if twice.height < 2:
+        return doors
+    same = ["host", "pid", "client_name", "client_ip", "helo", "sender", "recipient", "stage", "code", "reply"]
+    twice = twice.sort(*same, "stamp", "place")
+    again = pl.all_horizontal(C(k).eq_missing(C(k).shift(-1)) for k in same) & (C("stamp").shift(-1) - C("stamp") <= COPY_US)
+    return pl.concat([doors.filter(~exims), twice.filter(~again.fill_null(False))])
+
+
 def match_series(doors: pl.DataFrame, accepted: pl.DataFrame, ends_at: int) -> Series:
     """Tries refused at the door, put in series with the acceptances before ends_at that ended them.
 
@@ -109,6 +128,7 @@ def match_series(doors: pl.DataFrame, accepted: pl.DataFrame, ends_at: int) -> S
     columns of `name_client`. A series has one sender and recipient, clients of one net or domain, and no gap of 24 h; N acceptances
     (and final refusals) take the N oldest tries that nothing took before.
     """
+    doors = drop_copies(doors)
     tried = pl.concat([doors.select("_sender", "asked"), accepted.filter("turned").select("_sender", "asked")])
     accepted = accepted.join(tried.unique(), on=["_sender", "asked"], how="semi", maintain_order="left")
     told = C("orig_queue_id").is_not_null() & (C("kind") != "door")

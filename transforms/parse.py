@@ -10,13 +10,14 @@ from hoptrace.schemas.errors import HoptraceError
 from hoptrace.schemas.events import EVENTS, KINDS
 from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms.columns import NONE, Columns, nullable, valid_utf8
-from hoptrace.transforms.cut import Heads, cut_heads, line_ends
+from hoptrace.transforms.cut import Heads, line_ends
 from hoptrace.transforms.grammar import QUIET, REPLIES, Grammars
 from hoptrace.transforms.hash import hash_spans, hash_strings
 from hoptrace.transforms.kinds import Kinds, whole_events
 from hoptrace.transforms.match import match, unwrap
 from hoptrace.transforms.read import Chunk, Range
 from hoptrace.transforms.sessions import PROCESS_KINDS
+from hoptrace.transforms.rejoin import make_whole
 from hoptrace.transforms.stamps import HOUR, conflicts, to_utc
 from hoptrace.transforms.tags import NOT_MAIL, Tag, read_tags
 from hoptrace.transforms.unparsed import UNPARSED_PARTIAL, count_templates
@@ -95,21 +96,23 @@ def parse_chunk(chunk: Chunk, r: Range, grammars: Grammars, fleet: Fleet, window
 
     Bytes that are no valid UTF-8 become `\xNN`. Raises HoptraceError where the chunk is larger than 2 GiB.
     """
-    data = valid_utf8(chunk.data)
-    if len(data) > LARGEST:
-        raise HoptraceError(f"{r.path}: {len(data)} bytes at once, at most {LARGEST} can be cut; read smaller chunks")
+    valid = valid_utf8(chunk.data)
+    if len(valid) > LARGEST:
+        raise HoptraceError(f"{r.path}: {len(valid)} bytes at once, at most {LARGEST} can be cut; read smaller chunks")
+    whole = make_whole(chunk, valid)
+    data, heads = whole.data, whole.heads
     array = np.frombuffer(data, np.uint8)
-    heads = cut_heads(data)
-    lines = _lines(chunk, r, heads, fleet, window, data is not chunk.data, grammars)
+    lines = _lines(chunk, r, heads, fleet, window, valid is not chunk.data, grammars)
     stamped = lines.stamp != NONE
     inside = stamped & (lines.stamp >= window.starts_at) & (lines.stamp < window.ends_at)
     fate = np.where(stamped & ~inside, ELSEWHERE, STRANGE).astype(np.uint8)
     fate[~stamped & (heads.texts == heads.text_ends)] = SILENT
     programs = np.array([tag.program for tag in lines.tags], np.int8)[lines.tag]
-    fate[(inside | ~stamped) & (programs == NOT_MAIL)] = SILENT
-    known = np.flatnonzero(inside & (programs >= 0))
+    fate[(inside | ~stamped) & ((programs == NOT_MAIL) | whole.spoken_for)] = SILENT
+    known = np.flatnonzero(inside & (programs >= 0) & ~whole.spoken_for)
     services = np.array([tag.services for tag in lines.tags], np.int64)[lines.tag[known]]
     texts, ends, repeat = unwrap(array, heads.texts[known], heads.text_ends[known])
+    repeat += whole.again[known]
     rows, bases, spans = match(array, texts, ends, programs[known], services, grammars)
     quiet_rows = np.array([row.kind == QUIET for row in grammars.rows] + [False], np.bool_)
     found = rows >= 0
@@ -200,7 +203,7 @@ def _events(
     if kind in PROCESS_KINDS:
         pid = heads.pid[at]
         out["pid"] = nullable(np.where(pid < 0, NONE, pid))
-    if kind == "attempt":
+    if kind == "attempt" or (repeat != 1).any():
         out["repeat"] = pl.Series(repeat)
     used = np.unique(columns.rows)
     for name, slots in columns.slots.items():

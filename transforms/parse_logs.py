@@ -9,6 +9,7 @@ from apache_beam.pvalue import PCollection, TaggedOutput
 
 from hoptrace.transforms.ahead import WorkAhead
 from hoptrace.transforms.bundles import pack
+from hoptrace.transforms.following import with_following
 from hoptrace.transforms.frames import encode_frame
 from hoptrace.transforms.grammar import Grammars, load_grammars
 from hoptrace.transforms.hash import hash_columns
@@ -76,7 +77,7 @@ class ParseRange(WorkAhead):
 
     def pieces(self, element: Range) -> Iterator[tuple[Range, Chunk | FileReport]]:
         """A range's chunks and its report."""
-        return ((element, item) for item in read_chunks(element, self.plan.chunk_bytes))
+        return ((element, item) for item in with_following(element, read_chunks(element, self.plan.chunk_bytes)))
 
     def tell(self, piece: tuple[Range, Chunk | FileReport]) -> Iterator[Any]:
         """One chunk's parts to where they go, or a file's report."""

@@ -11,8 +11,8 @@ from hoptrace.transforms.links import fold_address
 from hoptrace.transforms.meet import PAIRS_PER_ROW
 
 C = pl.col
-PUT_BACK = ("requeued", "deferred", "deleted")
-"""Statuses of recipients that an operator may have put under a new queue ID."""
+PUT_BACK = ("requeued", "deferred", "deleted", "pending")
+"""What a recipient is at a stay whose queue put it under another ID: again, or as a copy with a part of the recipients."""
 
 MAX_STAYS = 64
 """Longest walk; a longer one is a mail loop, and is cut there."""
@@ -265,8 +265,11 @@ def trace_recipients(hops: pl.DataFrame, recipients: pl.DataFrame) -> tuple[pl.D
         rows = pl.concat([rows, copies], how="diagonal_relaxed")
     rows = pl.concat([rows, number_rows(name_requeued(rows, hops), hops, rows.height)], how="diagonal_relaxed")
     handed = handed_rows(rows, hops)
-    pending = name_pending(rows, handed, hops)
-    rows = pl.concat([rows, number_rows(pending, hops, rows.height)], how="diagonal_relaxed")
+    pending = number_rows(name_pending(rows, handed, hops), hops, rows.height)
+    rows = pl.concat([rows, pending], how="diagonal_relaxed")
+    handed = pl.concat([handed, handed_rows(
+            pending.with_columns(next_queue_id=pl.lit(None, pl.String), loopback=pl.lit(False)), hops
+        )])
     up = climb(rows, handed)
     taken = pl.concat([up.select(row="up"), handed.select("row"), find_told(rows, hops)]).unique()
     last = (
