@@ -78,7 +78,7 @@ EVENTS = Table(
         "stage": (TEXT, "SMTP stage: CONNECT, HELO, MAIL, RCPT, DATA, END-OF-MESSAGE"),
         "folder": (TEXT, "mailbox folder"),
         "user": (TEXT, "mailbox user"),
-        "repeat": (pl.Int64, "how often the line stands for itself ('message repeated N times'), else 1, or null where no line of the chunk and kind does"),
+        "repeat": (pl.Int64, "how often the line stands for itself ('message repeated N times'), else 1"),
         "score": (pl.Float64, "filter: the spam score that it gave"),
         "required_score": (pl.Float64, "filter: the score from which it takes a message for spam"),
     },

@@ -35,4 +35,4 @@ def take(kinds: Kinds, kind: str, columns: Iterable[str]) -> pl.DataFrame:
 def whole_events(kinds: Kinds, names: Iterable[str] = KINDS) -> pl.DataFrame:
     """EVENTS rows of the kinds in `names`, one after the other."""
     frames = [EVENTS.conform(kinds[name].with_columns(kind=pl.lit(name))) for name in names if name in kinds]
-    return pl.concat(frames) if frames else EVENTS.empty()
+    return pl.concat(frames).with_columns(C("repeat").fill_null(1)) if frames else EVENTS.empty()
