@@ -19,20 +19,21 @@ MAX_STAYS = 64
 
 
 def number_rows(recipients: pl.DataFrame, hops: pl.DataFrame, first: int = 0) -> pl.DataFrame:
-    """Recipient rows in a fixed order with `row`, counted from `first`, and their hop's root, parent and link."""
-    placed = recipients.join(
-        hops.select("hop", "root", "parent", "kind", "queue_id", hop_host="host"), on="hop", how="inner"
-    ).with_columns(
+    """Recipient rows in a fixed order with `row`, counted from `first`, `hop_at`, the place of their hop in `hops`, and their
+    hop's root, parent and link."""
+    order = hash_columns(recipients, ["recipient", "original_recipient", "status"])
+    keys = (
+        recipients.select("hop", "at", order.alias("_order"))
+        .with_row_index("_row")
+        .join(hops.select("hop", "root").with_row_index("hop_at"), on="hop", how="inner")
+        .sort("root", "hop", "_order", "at", nulls_last=False)
+    )
+    whose = hops.select("root", "parent", "kind", "queue_id", hop_host="host")[keys["hop_at"]]
+    told = recipients.drop(whose.columns, strict=False)[keys["_row"]].hstack(whose).with_columns(keys["hop_at"])
+    return told.with_columns(
         address=fold_address("recipient"),
         asked=fold_address(pl.coalesce("original_recipient", "recipient")),
-    )
-    order = hash_columns(placed, ["recipient", "original_recipient", "status"]).alias("_order")
-    return (
-        placed.with_columns(order)
-        .sort("root", "hop", "_order", "at", nulls_last=False)
-        .drop("_order")
-        .with_row_index("row", first)
-    )
+    ).with_row_index("row", first)
 
 
 def handed_rows(rows: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
@@ -258,7 +259,8 @@ def trace_recipients(hops: pl.DataFrame, recipients: pl.DataFrame) -> tuple[pl.D
     """
     linked = hops.filter(C("parent").is_not_null())["hop"].implode()
     at_door = (C("try_kind") == "refusal") & ~C("after_data").fill_null(False)
-    rows = number_rows(recipients.filter(~(at_door & C("hop").is_in(linked)).fill_null(False)), hops)
+    elsewhere = recipients.select((at_door & C("hop").is_in(linked)).fill_null(False)).to_series()
+    rows = number_rows(recipients.filter(~elsewhere) if elsewhere.any() else recipients, hops)
     copies = find_copies(rows, hops)
     if copies.height:
         copies = copies.with_columns(pl.Series("row", range(rows.height, rows.height + copies.height), pl.UInt32))
@@ -267,9 +269,8 @@ def trace_recipients(hops: pl.DataFrame, recipients: pl.DataFrame) -> tuple[pl.D
     handed = handed_rows(rows, hops)
     pending = number_rows(name_pending(rows, handed, hops), hops, rows.height)
     rows = pl.concat([rows, pending], how="diagonal_relaxed")
-    handed = pl.concat([handed, handed_rows(
-            pending.with_columns(next_queue_id=pl.lit(None, pl.String), loopback=pl.lit(False)), hops
-        )])
+    unnamed = pending.with_columns(next_queue_id=pl.lit(None, pl.String), loopback=pl.lit(False))
+    handed = pl.concat([handed, handed_rows(unnamed, hops)])
     up = climb(rows, handed)
     taken = pl.concat([up.select(row="up"), handed.select("row"), find_told(rows, hops)]).unique()
     last = (
