@@ -42,6 +42,7 @@ def handed_rows(rows: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
     A row that names the next queue ID is continued by the child with this ID; an unnamed one by any child of its hop that
     was linked in another way; one whose answer was lost by the child that was there then.
     """
+    rows = rows.select("row", "hop", "address", "asked", "status", "at", "next_queue_id", "loopback")
     children = hops.filter(C("parent").is_not_null()).select(
         "parent_at", child="hop", hop="parent", child_id="queue_id", link="kind", link_evidence="evidence"
     )
@@ -134,8 +135,10 @@ def name_pending(rows: pl.DataFrame, handed: pl.DataFrame, hops: pl.DataFrame) -
     Where a hop of ours handed them over their names are known from there; else one row with recipient null and n_recipients.
     Of a hop whose log shows its end only there is nothing to tell.
     """
-    taken = rows.filter(~C("status").is_in(["rejected", "turned_away"]) | C("after_data").fill_null(False))
-    named = taken.group_by("hop").agg(named=pl.struct("address", "asked").n_unique())
+    took = ~C("status").is_in(["rejected", "turned_away"]) | C("after_data").fill_null(False)
+    told = rows.select("hop", "row", "recipient", "asked", "address", took=took)
+    each = told.filter("took").with_columns(_each=hash_columns(told.filter("took"), ["hop", "address", "asked"]))
+    named = each.unique("_each").group_by("hop").agg(named=pl.len())
     lacking = (
         hops.filter(~C("probe") & ~(C("partial") & C("closed")) & (C("nrcpt").fill_null(1) > 0))
         .join(named, on="hop", how="left")
@@ -242,7 +245,7 @@ def find_duplicates(rows: pl.DataFrame, up: pl.DataFrame) -> pl.DataFrame:
 def find_told(rows: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
     """row: recipients whose fate stands under the trace of the hop that took them, since their own host told it late."""
     late = hops.filter(C("late_parent").is_not_null()).select("parent_at", hop="late_parent", next_queue_id="queue_id")
-    sent = rows.filter(C("status") == "sent")
+    sent = rows.select("row", "hop", "at", "next_queue_id", "status").filter(C("status") == "sent")
     named = sent.join(late, on=["hop", "next_queue_id"], how="semi")
     met = sent.filter(C("next_queue_id").is_null()).join(
         late, left_on=["hop", "at"], right_on=["hop", "parent_at"], how="semi"
