@@ -2,7 +2,7 @@
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -128,6 +128,7 @@ def test_the_strongest_then_the_nearest_then_the_smallest(
         assert choose_parents(candidates(order)).rows() == [better]
 
 
+@settings(deadline=None)
 @given(LINKS, st.integers(0, 100))
 def test_any_order_grows_the_same_forest(links: list[tuple[object, ...]], seed: int) -> None:
     rows = candidates([link(*one) for one in links if one[0] != one[1]])  # type: ignore[arg-type]

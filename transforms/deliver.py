@@ -33,11 +33,20 @@ def name_trace(hops: pl.DataFrame) -> pl.Series:
     return (hex_of(parts[0]) + hex_of(parts[1]).str.slice(0, 8)).alias("trace_id")
 
 
-def leave_out_tries(rows: pl.DataFrame, walks: pl.DataFrame, firsts: pl.DataFrame) -> pl.DataFrame:
-    """The walks without those of recipients turned away inside a queue ID who came back: what followed tells of them."""
+def leave_out_tries(rows: pl.DataFrame, walks: pl.DataFrame, hops: pl.DataFrame, firsts: pl.DataFrame) -> pl.DataFrame:
+    """The walks without those of recipients turned away inside a queue ID of whom others tell: who came back, what followed; a
+    host of ours, its own log."""
     turned = rows.filter(C("status") == "turned_away").with_columns(C("asked").fill_null(""))
-    back = turned.join(firsts.filter("came_back"), on=["hop", "asked"], how="semi").select(last="row")
-    return walks.join(back, on="last", how="anti", maintain_order="left") if back.height else walks
+    if not turned.height:
+        return walks
+    ours = hops.filter(C("client_host").is_not_null() & C("client_read"))
+    told = pl.concat(
+        [
+            turned.join(firsts.filter("came_back"), on=["hop", "asked"], how="semi"),
+            turned.join(ours, on="hop", how="semi"),
+        ]
+    )
+    return walks.join(told.select(last="row"), on="last", how="anti", maintain_order="left")
 
 
 def gather_steps(rows: pl.DataFrame, walks: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
@@ -182,7 +191,7 @@ def write_deliveries(
     tells of them.
     """
     rows, walks, duplicates = trace_recipients(hops, recipients)
-    walks = leave_out_tries(rows, walks, firsts)
+    walks = leave_out_tries(rows, walks, hops, firsts)
     steps = gather_steps(rows, walks, hops)
     entrance = steps.unique("last", keep="first", maintain_order=True).select(
         "last", root_hop="hop", entry_recipient="recipient", entry_original="original_recipient"

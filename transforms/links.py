@@ -54,7 +54,7 @@ CANDIDATES: dict[str, pl.DataType | type[pl.DataType]] = {
 
 def index_hops(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
     """What a hop is looked up by: hop, host, queue_id, message_id, client_host, arrived, first_seen, last_seen, settled_from,
-    ended_at, stored, and failed, the times at which recipients of it were given up."""
+    ended_at, stored, brought (by a client), and failed, the times at which recipients of it were given up."""
     failed = (
         recipients.filter(C("status").is_in(["bounced", "expired"])).group_by("hop").agg(failed=C("at").unique().sort())
     )
@@ -70,6 +70,7 @@ def index_hops(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
         "settled_from",
         "ended_at",
         stored=C("stored_at").is_not_null(),
+        brought=C("client_ip").is_not_null(),
     ).join(failed, on="hop", how="left", maintain_order="left")
 
 
@@ -163,21 +164,27 @@ def link_claimed_children(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFra
     """Candidates (CANDIDATES columns) from parents' claims and the hops with those queue IDs.
 
     A hop counts where it arrived within [start of the attempt - skew, hand-over + look-ahead] and the relay is not known to
-    be another host. A hand-over by the hop's client that was logged when rows of the hop may be published is late. Certain: same Message-ID, or none on one side and the relay is that host.
+    be another host; nor, where the relay is unknown, may both its Message-ID and its client be others. A hand-over by the hop's
+    client that was logged when rows of the hop may be published is late. Certain: same Message-ID, or none on one side and the
+    relay is that host.
     """
     notice = C("kind").str.ends_with("_notice")
+    ours = (C("client_host") == C("from_host")).fill_null(False)
+    other = (C("message_id") != C("message_id_right")).fill_null(False)
+    blank = C("message_id").fill_null("").eq("") | C("message_id_right").fill_null("").eq("")
+    stranger = C("relay_host").is_null() & other & ~blank & C("brought") & ~ours & ~C("stored")
     pairs = meet(claims, own, ["queue_id"], "parent_at", "first_seen").filter(
         (C("parent") != C("hop"))
         & (C("relay_host").is_null() | (C("relay_host") == C("host")))
         & (~C("same_host") | (C("host") == C("from_host")))
         & (pl.when(notice).then("first_seen").otherwise("arrived") >= C("started") - SKEW_US)
         & (C("first_seen") <= C("parent_at") + LOOKAHEAD_US)
-        & (notice | ~comes_late() | ((C("client_host") == C("from_host")).fill_null(False) & told_in_time()))
+        & ~stranger
+        & (notice | ~comes_late() | (ours & told_in_time()))
     )
     here = C("relay_host").is_not_null()
     same = (C("message_id") == C("message_id_right")).fill_null(False)
-    blank = C("message_id").fill_null("").eq("") | C("message_id_right").fill_null("").eq("")
-    certain = C("same_host") | same | (here & (blank | (C("client_host") == C("from_host")).fill_null(False)))
+    certain = C("same_host") | same | (here & (blank | ours))
     return pairs.select(
         child="hop",
         parent="parent",
