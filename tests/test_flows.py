@@ -69,7 +69,7 @@ def test_story(name: str, request: pytest.FixtureRequest) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["exim_split_lines", "opensmtpd_one_removed", "sendmail_ctladdr", "sendmail_split", "sieve_other_ends"]
+    "name", ["exim_split_lines", "queue_only", "opensmtpd_one_removed", "sendmail_ctladdr", "sendmail_split", "sieve_other_ends"]
 )
 def test_a_story_cut_into_nights_tells_the_same(name: str) -> None:
     night = Night(DAY, DAY + 4 * DAY_US)

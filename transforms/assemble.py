@@ -161,6 +161,7 @@ def fold_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
                 "_size": "size",
                 "_nrcpt": "nrcpt",
                 "_message_id": "message_id",
+                "_taken": "stamp",
             },
         ),
         first_of(kinds, "client", {"_client_name": "client_name", "_client_ip": "client_ip", "_helo": "helo"}),
@@ -195,6 +196,8 @@ def fold_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
         size=pl.coalesce("size", "_size"),
         nrcpt=pl.coalesce("nrcpt", "_nrcpt"),
         message_id=pl.coalesce("message_id", "_message_id", "_stored_id"),
+        # Programs without a queue manager tell a message's size when they have it in their queue.
+        queued=pl.coalesce("queued", pl.when(C("_size").is_not_null()).then("_taken")),
         held_us=C("held_us").fill_null(0),
         partial=~tell_hops(kinds, ("arrive", "message", "store"), hops),
         probe=C("probe").fill_null(False),
