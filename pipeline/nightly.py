@@ -67,9 +67,9 @@ def trace_night(p: beam.Pipeline, ranges: Sequence[Range], state: pl.DataFrame, 
     )
 
     sessions = logs.sessions | FoldSessions(plan)
-    before = p | "open scans" >> beam.Create(list(key_scans(part_kinds(scanned), plan.shards)), reshuffle=False).with_output_types(
-        Keyed
-    )
+    before = p | "open scans" >> beam.Create(
+        list(key_scans(part_kinds(scanned), plan.shards)), reshuffle=False
+    ).with_output_types(Keyed)
     scans = (logs.scans, sessions.scans, before) | "scans" >> beam.Flatten()
     hosts = scans | beam.FlatMap(find_scanned).with_output_types(str)
     hops = (logs.keyed, sessions.keyed, carried) | "events" >> beam.Flatten() | AssembleHops(plan, coverage, hosts)

@@ -156,7 +156,11 @@ def _verdict(row: Row, zone: tzinfo) -> list[str]:
     if not row.get("verdict"):
         return []
     score, required = row["spam_score"], row["spam_required"]
-    said = f", score {score:g}" + (f" of {required:g} required" if required is not None else "") if score is not None else ""
+    said = (
+        f", score {score:g}" + (f" of {required:g} required" if required is not None else "")
+        if score is not None
+        else ""
+    )
     word = VERDICT_WORDS.get(row["verdict"], f"Verdict {row['verdict']}")
     return [f"{word} by {clean(row['verdict_by'])} at {moment(row['verdict_at'], zone)}{said}"]
 

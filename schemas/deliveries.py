@@ -46,7 +46,10 @@ DELIVERIES = Table(
             "deleted, missing, unknown; in `open`: queued, held, in_transit",
         ),
         "place": (TEXT, "delivered: mailbox, outside or program"),
-        "folder": (TEXT, "mailbox folder, where the store tells; the filter's own name for what it put into quarantine"),
+        "folder": (
+            TEXT,
+            "mailbox folder, where the store tells; the filter's own name for what it put into quarantine",
+        ),
         "delay_s": (pl.Float64, "seconds from submitted_at to resolved_at; in `open` to the end of the night"),
         "delay_class": (TEXT, "on_time < 4 h <= late < 4 d <= overdue"),
         "warned_at": (TIME, "arrival of the first delay notice to the sender"),

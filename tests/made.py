@@ -503,10 +503,20 @@ def _scanned(at: float, n: int, rnd: random.Random) -> list[Row]:
         for when in (rnd.choice([-500, -3, 1, 700]), 2000):
             rows.append(
                 event(
-                    begin + when, "mx1", None, "filter", instance="spamd", action="spam" if score >= 5 else "clean", **said
+                    begin + when,
+                    "mx1",
+                    None,
+                    "filter",
+                    instance="spamd",
+                    action="spam" if score >= 5 else "clean",
+                    **said,
                 )
             )
-        rows += [*came(begin, "mx1", one, mid), tried(begin + wait, "mx1", one, "b@far.test"), left(begin + wait + 1, "mx1", one)]
+        rows += [
+            *came(begin, "mx1", one, mid),
+            tried(begin + wait, "mx1", one, "b@far.test"),
+            left(begin + wait + 1, "mx1", one),
+        ]
     return rows
 
 
@@ -541,7 +551,15 @@ def _wrapped(at: float, n: int, rnd: random.Random) -> list[Row]:
     return [
         *came(at, "mx1", one, f"m{n}@far.test"),
         *(event(at + wait + k / 10, "mx1", None, "part", reply=piece, **own) for k, piece in enumerate(pieces)),
-        tried(at + wait + 0.4, "mx1", one, "b@our.test", relay_name="127.0.0.1", relay_ip="127.0.0.1", reply="250 2.7.0 Ok, discarded"),
+        tried(
+            at + wait + 0.4,
+            "mx1",
+            one,
+            "b@our.test",
+            relay_name="127.0.0.1",
+            relay_ip="127.0.0.1",
+            reply="250 2.7.0 Ok, discarded",
+        ),
         left(at + wait + 0.5, "mx1", one),
     ]
 
@@ -557,7 +575,9 @@ def _put_back(at: float, n: int, rnd: random.Random) -> list[Row]:
         event(at + wait, "mx1", one, "filter", action="spam", score=7.2, required_score=4.0, instance="mailscanner"),
     ]
     if rnd.random() < 0.5:
-        kept = event(at + wait + 0.2, "mx1", one, "filter", action="store", status="quarantined", instance="mailscanner")
+        kept = event(
+            at + wait + 0.2, "mx1", one, "filter", action="store", status="quarantined", instance="mailscanner"
+        )
         return [*rows, kept]
     return [
         *rows,
@@ -574,7 +594,15 @@ def _passed(at: float, n: int, rnd: random.Random) -> list[Row]:
     door, pmg = {"relay_name": "127.0.0.1", "relay_ip": "127.0.0.1"}, {"instance": "pmg-smtp-filter"}
     handed_over = {"next_queue_id": stay, "reply": f"250 2.5.0 OK ({stay})", **door}
     moved = event(
-        at + 3, "mx1", stay, "attempt", recipient="b1@our.test", status="quarantined", action="spam", folder="C1A4", **pmg
+        at + 3,
+        "mx1",
+        stay,
+        "attempt",
+        recipient="b1@our.test",
+        status="quarantined",
+        action="spam",
+        folder="C1A4",
+        **pmg,
     )
     return [
         *came(at, "mx1", one, f"m{n}@far.test", nrcpt=2),
@@ -582,8 +610,16 @@ def _passed(at: float, n: int, rnd: random.Random) -> list[Row]:
         event(at + 1.5, "mx1", stay, "filter", action="scored", score=6.0, required_score=5.0, **pmg),
         *came(at + 2, "mx1", two, f"m{n}@far.test", client_name="localhost", client_ip="127.0.0.1"),
         event(
-            at + 2.5, "mx1", stay, "attempt", recipient="b0@our.test", status="sent", action="passed", next_queue_id=two,
-            relay_name="localhost", **pmg,
+            at + 2.5,
+            "mx1",
+            stay,
+            "attempt",
+            recipient="b0@our.test",
+            status="sent",
+            action="passed",
+            next_queue_id=two,
+            relay_name="localhost",
+            **pmg,
         ),
         moved,
         event(at + 3.1, "mx1", stay, "leave", **pmg),

@@ -136,7 +136,9 @@ def test_the_story_tells_verdict_and_score() -> None:
     told = "Taken for spam by amavis at 2026-03-01 14:03:22"
     for score, required, end in ((7.2, 5.0, ", score 7.2 of 5 required"), (29.0, None, ", score 29"), (None, 5.0, "")):
         row = DELIVERIES.conform(
-            pl.DataFrame([delivery("a", "b@c", "delivered", **{**found, "spam_score": score, "spam_required": required})])
+            pl.DataFrame(
+                [delivery("a", "b@c", "delivered", **{**found, "spam_score": score, "spam_required": required})]
+            )
         ).row(0, named=True)
         page = printing.render(story({**row, "mailbox": []}, [], COPENHAGEN))
         assert [line.strip() for line in page.splitlines() if "spam" in line] == [told + end]

@@ -18,8 +18,7 @@ from tests.plain import PUBLISHED, publish, run_nights, run_plain
 FLOWS = Path(__file__).parent / "flows"
 STORIES = sorted(path.name for path in FLOWS.iterdir() if (path / "logs").is_dir())
 DAY = int(datetime(2026, 3, 10, tzinfo=timezone.utc).timestamp()) * 1_000_000
-WRONG = {
-}
+WRONG = {}
 """Stories that are not told right yet, and why."""
 
 
@@ -47,7 +46,9 @@ def tell(row: dict[str, object], columns: list[str], table: str) -> tuple[str, .
         "path": " > ".join(path) if isinstance(path, list) else "",
         "delay_s": f"{delay:.1f}" if isinstance(delay, float) and table == "deliveries" else "",
         "flags": ", ".join(row["flags"]) if isinstance(row["flags"], list) else "",
-        "evidence": ", ".join(hop["evidence"] for hop in row["hops"] if hop["evidence"]) if isinstance(row["hops"], list) else "",
+        "evidence": ", ".join(hop["evidence"] for hop in row["hops"] if hop["evidence"])
+        if isinstance(row["hops"], list)
+        else "",
         "warned": "yes" if row["warned_at"] is not None else "",
     }
     return tuple(str(told[column]) if told[column] is not None else "" for column in columns)
@@ -69,7 +70,15 @@ def test_story(name: str, request: pytest.FixtureRequest) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["exim_split_lines", "queue_only", "opensmtpd_one_removed", "sendmail_ctladdr", "sendmail_split", "sieve_other_ends"]
+    "name",
+    [
+        "exim_split_lines",
+        "queue_only",
+        "opensmtpd_one_removed",
+        "sendmail_ctladdr",
+        "sendmail_split",
+        "sieve_other_ends",
+    ],
 )
 def test_a_story_cut_into_nights_tells_the_same(name: str) -> None:
     night = Night(DAY, DAY + 4 * DAY_US)

@@ -202,7 +202,14 @@ def test_one_message_id_scanned_and_sent_by_many() -> None:
         column("message", host="smtp1", queue_id=named("S"), message_id="m@far.test"),
         column("queue", host="smtp1", queue_id=named("S"), sender="a@far.test", nrcpt=1),
         column("attempt", host="smtp1", queue_id=named("S"), recipient="b@far.test", status="sent", reply="250 ok"),
-        column("filter", host="smtp1", instance="spamd", message_id="m@far.test", action="spam", score=pl.col("n").cast(float)),
+        column(
+            "filter",
+            host="smtp1",
+            instance="spamd",
+            message_id="m@far.test",
+            action="spam",
+            score=pl.col("n").cast(float),
+        ),
     )
     assert told.tables["deliveries"].height == MANY
     assert told.tables["deliveries"]["spam_score"].sort().to_list() == list(range(MANY))

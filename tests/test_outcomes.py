@@ -7,7 +7,7 @@ from hoptrace.transforms.outcomes import DOOR_WAIT_US, HANDOVER_WAIT_US, UNFINIS
 
 ENDS = 10**12
 AT = 10**9
-TEXT = ("status", "service", "reply", "relay_name", "relay_host", "next_queue_id")
+TEXT = ("status", "service", "reply", "relay_name", "relay_ip", "relay_host", "recipient", "next_queue_id")
 HOP_TIMES = ("held_from", "deleted_at", "aborted_at", "refused_at", "left", "last_seen", "queued", "arrived")
 TIMES = ("at", "relay_read_until", *HOP_TIMES)
 SCHEMA = {**dict.fromkeys(TEXT, pl.String), "loopback": pl.Boolean, **dict.fromkeys(TIMES, pl.Int64)}

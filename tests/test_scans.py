@@ -12,7 +12,9 @@ HALF_HOUR = 1800.0
 HOPS = {"message_id": pl.String, "host": pl.String, "hop": pl.UInt64, "arrived": pl.Int64}
 
 
-def scan(second: float, score: float, mid: str | None = "m@far.test", host: str = "mx1", **more: object) -> dict[str, object]:
+def scan(
+    second: float, score: float, mid: str | None = "m@far.test", host: str = "mx1", **more: object
+) -> dict[str, object]:
     return event(second, host, None, "filter", instance="spamd", message_id=mid, score=score, **more)
 
 

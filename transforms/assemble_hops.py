@@ -120,5 +120,7 @@ class AssembleHops(beam.PTransform):  # type: ignore[misc]
         return (
             events
             | beam.GroupByKey()
-            | beam.FlatMap(self.fold, AsSingleton(self.coverage), AsList(self.scanned)).with_outputs("matches", "counts", main="stays")
+            | beam.FlatMap(self.fold, AsSingleton(self.coverage), AsList(self.scanned)).with_outputs(
+                "matches", "counts", main="stays"
+            )
         )

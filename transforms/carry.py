@@ -33,7 +33,12 @@ def unfold_hops(
     )
     parts.append(
         filters.join(own.drop("instance"), on="hop").select(
-            "host", *SAID, "message_id", pl.when(~C("scanned")).then("queue_id").alias("queue_id"), stamp="at", kind=pl.lit("filter")
+            "host",
+            *SAID,
+            "message_id",
+            pl.when(~C("scanned")).then("queue_id").alias("queue_id"),
+            stamp="at",
+            kind=pl.lit("filter"),
         )
     )
     numbered = [part.with_columns(place=pl.lit(number, pl.Int64)) for number, part in enumerate(parts)]

@@ -117,7 +117,9 @@ def drop_copies(doors: pl.DataFrame) -> pl.DataFrame:
         return doors
     same = ["host", "pid", "client_name", "client_ip", "helo", "sender", "recipient", "stage", "code", "reply"]
     twice = twice.sort(*same, "stamp", "place")
-    again = pl.all_horizontal(C(k).eq_missing(C(k).shift(-1)) for k in same) & (C("stamp").shift(-1) - C("stamp") <= COPY_US)
+    again = pl.all_horizontal(C(k).eq_missing(C(k).shift(-1)) for k in same) & (
+        C("stamp").shift(-1) - C("stamp") <= COPY_US
+    )
     return pl.concat([doors.filter(~exims), twice.filter(~again.fill_null(False))])
 
 

@@ -12,7 +12,9 @@ def host_of(name: str, ip: str, fleet: Fleet, hosts: frozenset[str]) -> pl.Expr:
     """The host of ours that a log calls by columns `name` or `ip`; 'self' for the loopback; null for strangers."""
     known = fleet.names()
     called = C(name).str.to_lowercase()
-    told = [text.replace_strict(known, default=None, return_dtype=pl.String) for text in (called, C(ip).str.to_lowercase())]
+    told = [
+        text.replace_strict(known, default=None, return_dtype=pl.String) for text in (called, C(ip).str.to_lowercase())
+    ]
     label = C(name).str.split(".").list.first().str.to_lowercase()
     itself = C(ip).is_in(SELF).fill_null(False) | C(name).is_in(SELF).fill_null(False)
     by_label = [] if fleet.hosts else [pl.when(label.is_in(list(hosts))).then(label)]

@@ -54,7 +54,9 @@ def key_scans(kinds: Kinds, shards: int) -> Iterator[Keyed]:
     """Verdicts that name a Message-ID only, to the shard of matches by Message-ID."""
     scans = select_scans(kinds)
     if scans.height:
-        yield from pack("scans", scans.with_columns(hash_columns(scans, ["message_id"]).alias("key")), "key", shards, shards)
+        yield from pack(
+            "scans", scans.with_columns(hash_columns(scans, ["message_id"]).alias("key")), "key", shards, shards
+        )
 
 
 def key_mailbox(lines: pl.DataFrame, shards: int) -> Iterator[Keyed]:

@@ -17,7 +17,13 @@ WAYS: tuple[tuple[Literal["backward", "forward"], int], ...] = (("backward", BEF
 NAMELESS = ("", "undef", "unknown", "(unknown)")
 """What filters write for a message that has no Message-ID."""
 
-SCAN_COLUMNS = ("stamp", "host", "place", "message_id", *(name for name in SAID if name not in ("recipient", "next_queue_id")))
+SCAN_COLUMNS = (
+    "stamp",
+    "host",
+    "place",
+    "message_id",
+    *(name for name in SAID if name not in ("recipient", "next_queue_id")),
+)
 
 
 def select_scans(kinds: Kinds) -> pl.DataFrame:
@@ -40,9 +46,9 @@ def match_scans(scans: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
     has the same Message-ID, so that one that a stranger repeats makes no more rows than there are hops.
     """
     by = ["message_id", "host"]
-    lines = scans.sort(*by, "stamp", *(C(name) for name in SCAN_COLUMNS if name not in (*by, "stamp")), nulls_last=False).unique(
-        [*by, "stamp"], keep="first", maintain_order=True
-    )
+    lines = scans.sort(
+        *by, "stamp", *(C(name) for name in SCAN_COLUMNS if name not in (*by, "stamp")), nulls_last=False
+    ).unique([*by, "stamp"], keep="first", maintain_order=True)
     lines = lines.with_columns(_at="stamp").sort("_at", *by)
     seekers = hops.with_columns(_at="arrived").sort("_at", "hop")
     near = [

@@ -29,16 +29,20 @@ def fold_filters(kinds: Kinds) -> pl.DataFrame:
     told = ["hop_no", "stamp", *SAID]
     own = take(kinds, "filter", told)
     spoken = pl.any_horizontal(C("action", "status", "score", "next_queue_id").is_not_null())
-    put_back = take(kinds, "requeue", told).filter(C("next_queue_id").is_not_null()).with_columns(action=pl.lit("requeued"))
+    put_back = (
+        take(kinds, "requeue", told).filter(C("next_queue_id").is_not_null()).with_columns(action=pl.lit("requeued"))
+    )
     ended = (
         take(kinds, "attempt", told)
         .filter(C("action").is_in(list(VERDICT_OF)) & (C("action") != "passed"))
         .with_columns(status=pl.lit(None, pl.String), next_queue_id=pl.lit(None, pl.String))
     )
     rows = pl.concat([own.filter(spoken), put_back, ended]).rename({"stamp": "at"})
-    return rows.sort("hop_no", "at", *SAID, nulls_last=False).unique(
-        ["hop_no", *SAID], keep="first", maintain_order=True
-    ).with_columns(scanned=pl.lit(False))
+    return (
+        rows.sort("hop_no", "at", *SAID, nulls_last=False)
+        .unique(["hop_no", *SAID], keep="first", maintain_order=True)
+        .with_columns(scanned=pl.lit(False))
+    )
 
 
 def drop_by_filters(rows: pl.DataFrame, filters: pl.DataFrame) -> pl.DataFrame:
@@ -84,7 +88,10 @@ def judge_filters(filters: pl.DataFrame) -> pl.DataFrame:
     A score without a word is spam from the required score on.
     """
     scored = (
-        pl.when(C("score") >= C("required_score")).then(pl.lit("spam")).when(C("required_score").is_not_null()).then(pl.lit("clean"))
+        pl.when(C("score") >= C("required_score"))
+        .then(pl.lit("spam"))
+        .when(C("required_score").is_not_null())
+        .then(pl.lit("clean"))
     )
     word = C("action").replace_strict(VERDICT_OF, default=None, return_dtype=pl.String)
     return (

@@ -42,7 +42,9 @@ def rejoin_lines(kinds: Kinds, fleet: Fleet) -> pl.DataFrame:
     read = parse_chunk(Chunk(b"".join(texts), 0), whole, load_grammars(), fleet, Window(first, last + 1, first))
     places = lines.select("place", "host", _offset=pl.Series(starts[:-1], dtype=pl.Int64))
     told = whole_events({kind: frame for kind, frame in read.kinds.items() if kind != "part"})
-    named = told.rename({"place": "_offset"}).drop("host").join(places, on="_offset", how="inner", maintain_order="left")
+    named = (
+        told.rename({"place": "_offset"}).drop("host").join(places, on="_offset", how="inner", maintain_order="left")
+    )
     return EVENTS.conform(named)
 
 
