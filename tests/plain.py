@@ -16,8 +16,8 @@ from hoptrace.transforms.kinds import part_kinds
 from hoptrace.transforms.mailbox import fold_mailbox, select_mailbox
 from hoptrace.transforms.plan import Night
 from hoptrace.transforms.publishable import NightTables, tell_night
-from hoptrace.transforms.wrapped import rejoin_lines
 from hoptrace.transforms.summarise import add_up
+from hoptrace.transforms.wrapped import rejoin_lines
 
 C = pl.col
 PUBLISHED = ("deliveries", "hops", "hop_recipients", "handoffs", "notices", "mailbox_events")

@@ -12,8 +12,8 @@ from hoptrace.transforms.frames import encode_frame
 from hoptrace.transforms.kinds import part_kinds
 from hoptrace.transforms.parse_logs import key_events, key_scans
 from hoptrace.transforms.plan import Keyed, Plan
-from hoptrace.transforms.wrapped import rejoin_lines
 from hoptrace.transforms.sessions import cut_sessions, fold_sessions
+from hoptrace.transforms.wrapped import rejoin_lines
 
 C = pl.col
 

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import polars as pl
 
-
 SHARD_BITS = 16
 LOW = pl.lit((1 << SHARD_BITS) - 1, pl.UInt64)
 

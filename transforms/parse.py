@@ -16,8 +16,8 @@ from hoptrace.transforms.hash import hash_spans, hash_strings
 from hoptrace.transforms.kinds import Kinds, whole_events
 from hoptrace.transforms.match import match, unwrap
 from hoptrace.transforms.read import Chunk, Range
-from hoptrace.transforms.sessions import PROCESS_KINDS
 from hoptrace.transforms.rejoin import make_whole
+from hoptrace.transforms.sessions import PROCESS_KINDS
 from hoptrace.transforms.stamps import HOUR, conflicts, to_utc
 from hoptrace.transforms.tags import NOT_MAIL, Tag, read_tags
 from hoptrace.transforms.unparsed import UNPARSED_PARTIAL, count_templates
