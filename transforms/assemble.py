@@ -77,10 +77,14 @@ def last_stamp(kinds: Kinds, kind: str, name: str) -> pl.DataFrame:
     return rows.rename({"stamp": name})
 
 
+def highest(numbers: pl.Series) -> int:
+    """The highest hop_no; 0 where there is none."""
+    return int(numbers.to_numpy().max(initial=0))
+
+
 def lay_beside(hops: pl.DataFrame, part: pl.DataFrame) -> pl.DataFrame:
     """`hops` with the columns of `part`, one row per hop_no at most; null where it has none."""
-    last = hops["hop_no"].max()
-    size = 1 + int(last if isinstance(last, int) else 0)
+    size = 1 + highest(hops["hop_no"])
     part = part.filter(C("hop_no") < size)
     rows = pl.Series([None], dtype=pl.UInt32).new_from_index(0, size)
     rows = rows.scatter(part["hop_no"], pl.int_range(part.height, dtype=pl.UInt32, eager=True))
@@ -90,8 +94,8 @@ def lay_beside(hops: pl.DataFrame, part: pl.DataFrame) -> pl.DataFrame:
 def tell_hops(kinds: Kinds, names: Iterable[str], hops: pl.DataFrame) -> pl.Series:
     """Whether each of `hops` (hop_no) has an event of the kinds in `names`."""
     told = pl.concat([take(kinds, kind, ["hop_no"])["hop_no"] for kind in names])
-    last = max((int(numbers.max() or 0) for numbers in (told, hops["hop_no"]) if numbers.len()), default=0)
-    return pl.Series([False]).new_from_index(0, 1 + last).scatter(told, True).gather(hops["hop_no"])
+    size = 1 + max(highest(told), highest(hops["hop_no"]))
+    return pl.Series([False]).new_from_index(0, size).scatter(told, True).gather(hops["hop_no"])
 
 
 def fold_holds(kinds: Kinds) -> pl.DataFrame:

@@ -19,4 +19,4 @@ def unpack(parts: Iterable[tuple[str, bytes]]) -> dict[str, pl.DataFrame]:
     named: dict[str, list[pl.DataFrame]] = {}
     for name, data in parts:
         named.setdefault(name, []).append(decode_frame(data, last=True))
-    return {name: pl.concat(frames, how="diagonal") for name, frames in named.items()}
+    return {name: pl.concat(frames, how="diagonal").rechunk() for name, frames in named.items()}
