@@ -1,6 +1,7 @@
 """The command line: reads flags, calls, prints, and says in one line what went wrong."""
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -90,6 +91,7 @@ def _run(options: NightlyOptions) -> object:
     from hoptrace.pipeline.nightly import run_nightly
 
     Store(options.store).prepare()
+    gc.freeze()  # what was imported stays; looking through it again and again costs a second
     try:
         return run_nightly(options, list(options.beam_args), progress)
     finally:

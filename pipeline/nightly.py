@@ -31,7 +31,7 @@ from hoptrace.transforms.plan import Keyed, Night, Plan
 from hoptrace.transforms.read import Range
 
 C = pl.col
-CHUNK_BYTES = 8 << 20
+CHUNK_BYTES = 16 << 20
 RANGE_BYTES = 256 << 20
 SHARD_BYTES = 192 << 20
 """Log bytes per shard: few shards cost less on one machine, small ones less memory."""

@@ -18,6 +18,9 @@ MARKS = ("arrive", "connect", "disconnect")
 MARK_COLUMNS = ("stamp", "host", "place", "pid", "session", "queue_id", "client_name", "client_ip", "helo")
 """All that is needed of the lines that begin and end sessions and mails."""
 
+NAMELESS_MARK = ("key", "stamp", "place", "pid", "queue_id")
+"""... where the daemon gives its sessions no ID: its own lines name the client then."""
+
 QUIET_GAP_US = 10 * 60_000_000
 """Two lines of one process this far apart are two sessions, whatever is between them."""
 
@@ -30,12 +33,14 @@ def select_sessions(kinds: Kinds) -> dict[str, pl.DataFrame]:
     sessions = {}
     for kind in PROCESS_KINDS:
         if kind in kinds:
-            columns = [*MARK_COLUMNS] if kind in MARKS else [*{*kinds[kind].columns, *MARK_COLUMNS} - {"key"}]
+            columns = MARK_COLUMNS if kind in MARKS else {*kinds[kind].columns, *MARK_COLUMNS} - {"key"}
             frame = take(kinds, kind, columns)
             named = C("session").is_not_null() | C("pid").is_not_null()
             frame = frame.filter(C("queue_id").is_null() | (named if kind == "arrive" else pl.lit(False)))
             if frame.height:
-                sessions[kind] = frame.with_columns(key_session(frame).alias("key"))
+                keyed = frame.with_columns(key_session(frame).alias("key"))
+                nameless = kind in MARKS and frame["session"].null_count() == frame.height
+                sessions[kind] = keyed.select(NAMELESS_MARK if nameless else keyed.columns)
     return sessions
 
 
@@ -93,16 +98,19 @@ def refuse_at_door(kinds: Kinds) -> Kinds:
 def mark_sessions(kinds: Kinds) -> dict[str, pl.DataFrame]:
     """Per kind, row for row: _next and _last, the rows of kind arrive that began the session's next and last mail, and _begin,
     the row of kind connect that began the session."""
+    needed = ("key", "stamp", "place", "queue_id", "session", "pid")
     rows = pl.concat(
-        [
-            frame.select("key", "stamp", "place", _row=pl.int_range(pl.len(), dtype=pl.UInt32),
-                         _kind=pl.lit(number, pl.UInt8), _named=C("queue_id").is_not_null(),
-                         _own=C("session").is_not_null() | C("pid").is_not_null())
-            for number, kind in enumerate(SESSION_KINDS)
-            for frame in ([kinds[kind]] if kind in kinds else [])
-        ] or [pl.DataFrame(schema={"key": pl.UInt64, "stamp": pl.Int64, "place": pl.Int64, "_row": pl.UInt32,
-                                   "_kind": pl.UInt8, "_named": pl.Boolean, "_own": pl.Boolean})]
-    ).sort("key", "stamp", "place", "_kind", "_row")  # fmt: skip
+        take(kinds, kind, needed).select(
+            "key",
+            "stamp",
+            "place",
+            _row=pl.int_range(pl.len(), dtype=pl.UInt32),
+            _kind=pl.lit(number, pl.UInt8),
+            _named=C("queue_id").is_not_null(),
+            _own=C("session").is_not_null() | C("pid").is_not_null(),
+        )
+        for number, kind in enumerate(SESSION_KINDS)
+    ).sort("key", "stamp", "place", "_kind", "_row")
     arrive, connect, disconnect = (SESSION_KINDS.index(kind) for kind in MARKS)
     begins = (
         (C("key") != C("key").shift())
