@@ -26,6 +26,10 @@ KINDS = (
     "store",  # a mail store put it somewhere: folder, redirect, discard
     "filter",  # a content filter's verdict, with both queue IDs where it knows them
     "mailbox",  # later in the mailbox: expunged, downloaded, deleted, moved
+    "loss",  # the log itself lost lines: how many (size), whose (reply)
+    "lines",  # only in open_hops: minutes of the hour `stamp` in which the host's log has lines, as bits (size)
+    "hole",  # only in open_hops: a hole in the host's log from `stamp` on for `delay`, known since `size`, and why (reply)
+    "handed",  # only in open_hops: messages (nrcpt) that other hosts handed to the silent host in the minute `stamp`
 )
 
 TEXT = pl.String

@@ -12,8 +12,9 @@ from hoptrace.transforms import doors, links
 from hoptrace.transforms.assemble import Stays, assemble_kinds
 from hoptrace.transforms.bundles import pack, unpack
 from hoptrace.transforms.cover import read_hosts
-from hoptrace.transforms.frames import decode_frame
+from hoptrace.transforms.frames import decode_frame, encode_frame
 from hoptrace.transforms.hash import hash_columns
+from hoptrace.transforms.holes import count_handed
 from hoptrace.transforms.kinds import Kinds
 from hoptrace.transforms.plan import Keyed, Plan
 
@@ -65,7 +66,7 @@ def cut_ahead(kinds: Kinds, ends_at: int) -> dict[str, pl.DataFrame]:
 
 
 class AssembleHops(beam.PTransform):  # type: ignore[misc]
-    """PCollection[Keyed] of events -> tagged: stays (Keyed by hop), matches (Keyed by what is matched), counts.
+    """PCollection[Keyed] of events -> tagged: stays (Keyed by hop), matches (Keyed by what is matched), handed, counts.
 
     Stays are frames hops, recipients, notices, filters; those under cut_hops, cut_recipients, cut_notices and cut_filters are the
     same hops as they stood at the night's end, for hops that have lines in the look-ahead.
@@ -94,6 +95,7 @@ class AssembleHops(beam.PTransform):  # type: ignore[misc]
                 yield from pack(prefix + name, frame, "hop", plan.shards)
         for match in offer_matches(stays, doors.outside(stays.doors, plan.fleet, known), plan.fleet, plan.shards):
             yield TaggedOutput("matches", match)
+        yield TaggedOutput("handed", encode_frame(count_handed(stays.recipients, plan.night)))
         counts = {
             "events assembled": sum(frame.height for frame in kinds.values()),
             "hops assembled": stays.hops.height,
@@ -106,5 +108,5 @@ class AssembleHops(beam.PTransform):  # type: ignore[misc]
         return (
             events
             | beam.GroupByKey()
-            | beam.FlatMap(self.fold, AsSingleton(self.coverage)).with_outputs("matches", "counts", main="stays")
+            | beam.FlatMap(self.fold, AsSingleton(self.coverage)).with_outputs("matches", "handed", "counts", main="stays")
         )

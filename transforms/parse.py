@@ -6,15 +6,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from hoptrace.schemas.coverage import HOLES
 from hoptrace.schemas.errors import HoptraceError
 from hoptrace.schemas.events import EVENTS, KINDS
 from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms.columns import NONE, Columns, nullable, valid_utf8
 from hoptrace.transforms.cut import Heads, cut_heads, line_ends
 from hoptrace.transforms.grammar import QUIET, REPLIES, Grammars
+from hoptrace.transforms.losses import LOSS, part_losses
 from hoptrace.transforms.match import match, unwrap
 from hoptrace.transforms.read import Chunk, Range
-from hoptrace.transforms.stamps import HOUR, conflicts, to_utc
+from hoptrace.transforms.stamps import HOUR, MINUTE, conflicts, to_utc
 from hoptrace.transforms.tags import NOT_MAIL, Tag, read_tags
 from hoptrace.transforms.unparsed import UNPARSED_PARTIAL, count_templates
 
@@ -33,7 +35,11 @@ COVERAGE_PARTIAL = {
     "read_at": pl.Int64(),
     "zone_conflicts": pl.Int64(),
     "year_conflicts": pl.Int64(),
+    "minutes": pl.Int64(),
+    "minutes_ahead": pl.Int64(),
+    "holes": HOLES,
 }
+NO_HOLES = pl.lit([], HOLES)
 DELAYS = ("delay_before", "delay_queue", "delay_connect", "delay_transmit")
 LARGEST = (1 << 31) - 1 - 64
 ADDRESS = r'<(?:"(?:\\.|[^"\\])*")?[^>]*>|[^, <]+'
@@ -103,7 +109,8 @@ def parse_chunk(chunk: Chunk, r: Range, grammars: Grammars, fleet: Fleet, window
     rows, bases, spans = match(array, texts, ends, programs[known], services, grammars)
     quiet_rows = np.array([row.kind == QUIET for row in grammars.rows] + [False], np.bool_)
     found = rows >= 0
-    fate[known[found]] = np.where(quiet_rows[rows[found]], SILENT, EVENT)
+    silent_rows = quiet_rows | np.array([row.kind == LOSS for row in grammars.rows] + [False], np.bool_)
+    fate[known[found]] = np.where(silent_rows[rows[found]], SILENT, EVENT)
     told = np.flatnonzero(found & ~quiet_rows[rows])
     if window.counted_until is not None:
         fate[inside & (lines.stamp >= window.counted_until)] = AHEAD
@@ -114,7 +121,28 @@ def parse_chunk(chunk: Chunk, r: Range, grammars: Grammars, fleet: Fleet, window
     unparsed = _unparsed(columns, heads, lines, np.flatnonzero(fate == STRANGE))
     tally = np.bincount(fate, minlength=5).tolist()
     counts = dict(zip(("events", "quiet", "unparsed", "outside", "ahead"), tally))
-    return Parsed(_one_each(events, columns), coverage, unparsed, {"lines": len(fate), **counts})
+    events, losses = part_losses(_one_each(events, columns))
+    coverage = sum_coverage([coverage, complete_coverage(losses)]) if losses.height else coverage
+    return Parsed(events, coverage, unparsed, {"lines": len(fate), **counts})
+
+
+def sum_coverage(parts: list[pl.DataFrame]) -> pl.DataFrame:
+    """COVERAGE_PARTIAL rows (host, hour in µs, sums, first_at, last_at, minutes, holes) as one per host and hour, in order."""
+    masks = ["minutes", "minutes_ahead"]
+    sums = [name for name, dtype in COVERAGE_PARTIAL.items() if dtype == pl.Int64 and name[-3:] != "_at"]
+    return (
+        pl.concat(parts)
+        .group_by("host", "hour")
+        .agg(
+            pl.col([name for name in sums if name not in ("hour", *masks)]).sum(),
+            pl.col("first_at").min(),
+            pl.col("last_at", "read_at").max(),
+            pl.col(masks).bitwise_or(),
+            pl.col("holes").explode().drop_nulls().unique().sort(),
+        )
+        .select(COVERAGE_PARTIAL.keys())
+        .sort("host", "hour", nulls_last=False)
+    )
 
 
 def _lines(
@@ -267,23 +295,41 @@ def _coverage(lines: _Lines, fate: Array, event_lines: Array, zone: Array, year:
             "read_at": nullable(np.maximum.reduceat(stamp, runs)),
             "zone_conflicts": total(marks[0, counted]),
             "year_conflicts": total(marks[1, counted]),
+            "minutes": np.bitwise_or.reduceat(_minute_bits(stamp), runs),
         },
-        schema=COVERAGE_PARTIAL,
     )
-    sums = [pl.col(name).sum() for name in frame.columns[2:] if not name.endswith("_at")]
-    ends = [pl.col("first_at").min(), pl.col("last_at", "read_at").max()]
-    both = pl.concat([frame, ahead])
-    return both.group_by("host", "hour").agg(*sums, *ends).select(*COVERAGE_PARTIAL).sort("host", "hour")
+    return sum_coverage([complete_coverage(frame), ahead])
+
+
+def _minute_bits(stamp: Array) -> Array:
+    """Of each stamp the minute of its hour as a bit; 0 of none."""
+    return np.where(stamp == NONE, 0, np.left_shift(np.int64(1), stamp % HOUR // MINUTE))
+
+
+def complete_coverage(frame: pl.DataFrame) -> pl.DataFrame:
+    """COVERAGE_PARTIAL of `frame`; what it lacks is 0, a time that it lacks is null, holes that it lacks are none."""
+    none = {name: None if name.endswith("_at") else 0 for name in COVERAGE_PARTIAL}
+    return frame.select(
+        pl.col(name).cast(dtype) if name in frame.columns
+        else NO_HOLES.alias(name) if name == "holes" else pl.lit(none[name], dtype).alias(name)
+        for name, dtype in COVERAGE_PARTIAL.items()
+    )  # fmt: skip
 
 
 def _read_ahead(lines: _Lines, fate: Array) -> pl.DataFrame:
     """Per host and hour how far lines were read that count in the next night only: rows without lines."""
     ahead = np.flatnonzero(fate == AHEAD)
-    stamp = pl.Series(lines.stamp[ahead], dtype=pl.Int64)
-    read = pl.DataFrame({"host": _taken(lines.hosts, lines.host[ahead]), "hour": stamp // HOUR * HOUR, "read_at": stamp})
-    read = read.group_by("host", "hour").agg(pl.col("read_at").max())
-    none = {name: pl.lit(None if name.endswith("_at") else 0, dtype).alias(name) for name, dtype in COVERAGE_PARTIAL.items()}
-    return read.select(*(pl.col(name) if name in read.columns else none[name] for name in COVERAGE_PARTIAL)).sort("host", "hour")
+    stamp = lines.stamp[ahead]
+    read = pl.DataFrame(
+        {
+            "host": _taken(lines.hosts, lines.host[ahead]),
+            "hour": pl.Series(stamp // HOUR * HOUR, dtype=pl.Int64),
+            "read_at": pl.Series(stamp, dtype=pl.Int64),
+            "minutes_ahead": pl.Series(_minute_bits(stamp), dtype=pl.Int64),
+        }
+    )
+    summed = read.group_by("host", "hour").agg(pl.col("read_at").max(), pl.col("minutes_ahead").bitwise_or())
+    return complete_coverage(summed).sort("host", "hour")
 
 
 def _unparsed(columns: Columns, heads: Heads, lines: _Lines, at: Array) -> pl.DataFrame:

@@ -7,6 +7,7 @@ import polars as pl
 from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms.carry import unfold_firsts, unfold_hops
 from hoptrace.transforms.deliver import Traces, write_traces
+from hoptrace.transforms.holes import Logs
 from hoptrace.transforms.placed import fill_placed
 from hoptrace.transforms.plan import Night
 from hoptrace.transforms.seconds import seconds_of
@@ -29,10 +30,10 @@ class NightTables:
     skew: pl.DataFrame
 
 
-def tell_night(placed: dict[str, pl.DataFrame], fleet: Fleet, night: Night, read_until: dict[str, int]) -> NightTables:
+def tell_night(placed: dict[str, pl.DataFrame], fleet: Fleet, night: Night, logs: Logs) -> NightTables:
     """The tables of the traces in `placed` (frames hops, recipients, notices, firsts, refusals, cut_*; what is lacking has no rows)."""
     placed = fill_placed(placed)
-    traces = write_traces(placed, fleet, night, read_until)
+    traces = write_traces(placed, fleet, night, logs)
     deliveries = class_delays(pl.concat([traces.deliveries, placed["refusals"]], how="diagonal_relaxed"), fleet)
     settled = deliveries.filter(C("settled_at").is_between(night.starts_at, night.ends_at, closed="left"))
     still = leave_open(deliveries, fleet, night)
