@@ -120,7 +120,7 @@ def find_lonely(handed: pl.DataFrame, minutes: pl.DataFrame) -> pl.DataFrame:
     both = before.rename({"at": "before"}).join_asof(
         lines, on="minute", by="host", strategy="forward", check_sortedness=False
     )
-    far = (C("minute") - C("before") > NEAR_US).fill_null(True) & (C("at") - C("minute") > NEAR_US).fill_null(True)
+    far = (C("minute") - C("before") > NEAR_US).fill_null(True) & (C("after") - C("minute") > NEAR_US).fill_null(True)
     return both.rename({"at": "after"}).filter(far)
 
 
