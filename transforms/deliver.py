@@ -206,6 +206,7 @@ def write_deliveries(
         "about_trace",
         "component",
         "cold",
+        "stored_at",
         "client_host",
         "client_unread_at",
         root_hop="hop",
@@ -266,6 +267,7 @@ def write_deliveries(
         cause=pl.when(C("outcome") != "delivered").then("cause"),
         certainty=pl.when(
             (C("outcome") == "unknown") | C("partial") | C("contrary").fill_null(False) | C("unread_at").is_not_null()
+            | C("stored_at").is_not_null()
         )
         .then(pl.lit("incomplete"))
         .when(C("likely") | C("client_host").is_not_null())

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from hoptrace.transforms.holes import Logs
-from hoptrace.transforms.watch import watch_holders, watch_relays
+from hoptrace.transforms.watch import watch_holders, watch_relays, watch_stores
 
 C = pl.col
 DOOR_WAIT_US = 24 * 3_600_000_000
@@ -127,12 +127,14 @@ def judge_outcomes(rows: pl.DataFrame, ends_at: int, programs: Mapping[str, str]
         .then(pl.coalesce("place", pl.lit("outside")))
     )
     unknown = C("outcome") == "unknown"
+    elsewhere = C("relay_host").is_not_null() & ~C("loopback").fill_null(False) & C("next_queue_id").is_not_null()
+    rows = watch_stores(rows, delivered & sent & (C("place") == "mailbox") & elsewhere, logs)
     return rows.with_columns(
         resolved=resolved,
         settled=settled,
         place=place,
-        unread_host=pl.when(unknown & pending).then("hop_host").when(unknown).then("relay_host"),
-        unread_at=pl.when(unknown & pending).then("holder_unread_at").when(unknown).then("relay_unread_at"),
+        unread_host=pl.when(unknown & pending).then("hop_host").when(unknown | C("store_unread_at").is_not_null()).then("relay_host"),
+        unread_at=pl.when(unknown & pending).then("holder_unread_at").when(unknown).then("relay_unread_at").otherwise("store_unread_at"),
     )
 
 

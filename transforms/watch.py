@@ -67,6 +67,17 @@ def watch_clients(hops: pl.DataFrame, logs: Logs) -> pl.DataFrame:
     return rows.join(unread, on="_n", how="left", maintain_order="left").drop("_n")
 
 
+def watch_stores(rows: pl.DataFrame, saved: pl.Expr, logs: Logs) -> pl.DataFrame:
+    """Adds to rows `saved` by another host of ours (relay_host, at), as its reply says, store_unread_at: when that host's log,
+    which would tell the folder, is not whole."""
+    rows = rows.with_row_index("_n")
+    asked = rows.filter(saved).select("_n", "at", host="relay_host", since=C("at") - SKEW_US, until=C("at") + SKEW_US)
+    told = line_before(find_hole(asked, C("at"), logs), C("at") + KNOWN_US, logs)
+    near = (C("line_at") >= C("at") - LOOKAHEAD_US).fill_null(False)
+    unread = told.select("_n", store_unread_at=pl.coalesce("hole_at", pl.when(~near).then("at")))
+    return rows.join(unread, on="_n", how="left", maintain_order="left").drop("_n")
+
+
 def line_after(rows: pl.DataFrame, moment: pl.Expr, logs: Logs) -> pl.DataFrame:
     """Adds line_at: the first minute from `moment` on in which `host` logged something."""
     return _nearest(rows, moment, logs, forward=True)
