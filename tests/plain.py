@@ -67,8 +67,9 @@ def run_plain(
         ]
     )
     own = links.index_hops(stays.hops, stays.recipients)
+    claims = links.claim_children(stays.hops, stays.recipients, stays.notices, stays.filters)
     candidates = pl.concat([
-        links.link_claimed_children(own, links.claim_children(stays.hops, stays.recipients, stays.notices, stays.filters)),
+        links.link_claimed_children(own, claims),
         links.link_claimed_parents(own, links.claim_parents(stays.hops)),
         links.link_by_message_id(
             links.offer_by_message_id(stays.hops, stays.recipients), links.seek_by_message_id(stays.hops, stays.recipients)
@@ -83,7 +84,7 @@ def run_plain(
     placed = {
         "hops": roots.place_hops(stays.hops, forest), "recipients": stays.recipients, "notices": stays.notices,
         "cut_hops": roots.place_hops(cut.hops, forest), "cut_recipients": cut.recipients, "cut_notices": cut.notices,
-        "filters": stays.filters, "cut_filters": cut.filters,
+        "filters": stays.filters, "cut_filters": cut.filters, "clashes": links.find_clashes(own, claims),
         "firsts": series.firsts, "refusals": doors.write_refusals(series.never, night.ends_at),
     }  # fmt: skip
     handed = pl.concat([handed, count_handed(stays.recipients, night)])

@@ -17,7 +17,7 @@ from hoptrace.transforms.seconds import seconds_of
 from hoptrace.transforms.stages import find_worst, settle_remainder, split_stay
 from hoptrace.transforms.stamps import DAY, conflicts, queue_id_time
 from hoptrace.transforms.traces import trace_recipients
-from hoptrace.transforms.watch import watch_clients
+from hoptrace.transforms.watch import name_hour, watch_clients
 
 C = pl.col
 FIRSTS: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -25,6 +25,7 @@ FIRSTS: dict[str, pl.DataType | type[pl.DataType]] = {
     "asked": pl.String,
     "first_attempt_at": pl.Int64,
 }
+CLASHES = {"hop": pl.UInt64(), "queue_id": pl.String()}
 NOTICE_SLACK_US = 5_000_000
 
 
@@ -273,7 +274,7 @@ def write_deliveries(
         .when(C("likely") | C("client_host").is_not_null())
         .then(pl.lit("likely"))
         .otherwise(pl.lit("certain")),
-        would_settle=C("unread_host") + pl.from_epoch("unread_at", "us").dt.strftime(" %Y-%m-%d %H:00Z"),
+        would_settle=name_hour("unread_host", "unread_at"),
         flags=pl.concat_list(
             pl.when(C("unsure").fill_null(False)).then(pl.lit("maybe_duplicate")),
             pl.when(C("after_data").fill_null(False)).then(pl.lit("recipients_incomplete")),
@@ -366,5 +367,7 @@ def write_traces(
     )
     made = hops.filter(C("about").is_not_null()).select("notice", hop="about", made="arrived")
     recipients = placed["recipients"].drop("component", strict=False)
+    clashes = placed.get("clashes", pl.DataFrame(schema=CLASHES)).select("hop", clash=True, next_queue_id="queue_id")
+    recipients = recipients.join(clashes, on=["hop", "next_queue_id"], how="left", maintain_order="left")
     firsts = placed.get("firsts", pl.DataFrame(schema=FIRSTS)).drop("component", strict=False)
     return Traces(write_deliveries(hops, recipients, made, firsts, night, fleet.programs, logs), hops)

@@ -17,8 +17,8 @@ from hoptrace.transforms.stamps import HOUR, MINUTE
 
 C = pl.col
 STATE_KINDS = ("lines", "hole", "handed")
-CARRIED_US = 24 * HOUR
-"""How much of what is known of the logs the next night needs: longer than a hand-over is waited for."""
+CARRIED_US = 48 * HOUR
+"""How much of what is known of the logs the next night needs: longer than anything is waited for."""
 
 NEAR_US = 3 * MINUTE
 """A hand-over this near to a line of the taker may be what that line tells of, whatever their clocks say."""

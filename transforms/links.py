@@ -21,6 +21,9 @@ NAMELESS_NOTICES = ("smtpd", "opensmtpd")
 LOOKAHEAD_US = 30 * 60_000_000
 """How long after its hand-over a child may first be seen."""
 
+CLASH_US = 14 * 3_600_000_000, 6 * 3_600_000_000
+"""How long before and after its hand-over a message may seem to stand in the taker's log whose zone is wrong."""
+
 EVIDENCE_RANK = {
     "queued_as": 0,
     "lmtp_session": 0,
@@ -169,6 +172,23 @@ def link_claimed_children(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFra
         child_at="first_seen",
         parent_at="parent_at",
     )
+
+
+def find_clashes(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFrame:
+    """hop, queue_id: hand-overs whose taker has this very message under this very queue ID, but at a time when it cannot have
+    come from there: the stamps of one of the two hosts are wrong."""
+    named = claims.filter(
+        (C("kind") == "relay") & C("relay_host").is_not_null() & (C("relay_host") != C("from_host"))
+    )
+    pairs = meet(named, own, ["queue_id"], "parent_at", "first_seen").filter(
+        (C("parent") != C("hop")) & (C("relay_host") == C("host"))
+    )
+    early, late = C("arrived") < C("started") - SKEW_US, C("first_seen") > C("parent_at") + LOOKAHEAD_US
+    same = (C("message_id") == C("message_id_right")).fill_null(False) & (C("message_id") != "")
+    near = C("first_seen").is_between(C("parent_at") - CLASH_US[0], C("parent_at") + CLASH_US[1])
+    fitting = pairs.filter(~(early | late)).select("parent", "queue_id")
+    found = pairs.filter((early | late) & near & (same | C("stored"))).join(fitting, on=["parent", "queue_id"], how="anti")
+    return found.select("queue_id", hop="parent").unique().sort("hop", "queue_id")
 
 
 def link_claimed_parents(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFrame:

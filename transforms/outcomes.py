@@ -42,7 +42,7 @@ def judge_outcomes(rows: pl.DataFrame, ends_at: int, programs: Mapping[str, str]
     """Adds outcome, place, resolved (µs), settled (µs, null while unsettled), unread_host and unread_at (host and µs of the log
     that would tell what is unknown) to last rows.
 
-    `rows` has status, service, reply, relay_name, relay_host, loopback, next_queue_id, at, try_start, hop_host, and the hop's
+    `rows` has status, service, reply, relay_name, relay_host, loopback, next_queue_id, clash (see `find_clashes`), at, try_start, hop_host, and the hop's
     held_from, deleted_at, aborted_at, refused_at, left, first_seen, last_seen, queued, arrived. `ends_at`: end of the night (µs);
     what is told by absence needs its deadline to lie before it.
     `programs`: what the fleet says that a pipe or command means: mailbox, filter or discard.
@@ -57,7 +57,7 @@ def judge_outcomes(rows: pl.DataFrame, ends_at: int, programs: Mapping[str, str]
     lost = (sent & inside) | (C("status") == "redirected")
     rows = watch_relays(rows, lost, logs, HANDOVER_WAIT_US, SHOWN_BY_US)
     deadline = pl.coalesce("shown_at", C("at") + pl.when(C("relay_host").is_null()).then(HANDOVER_WAIT_US).otherwise(SHOWN_BY_US))
-    watched = C("relay_whole").fill_null(False)
+    watched = C("relay_whole").fill_null(False) & ~C("clash").fill_null(False)
     pending = C("status") == "pending"
     waits = C("status").is_in(["deferred", "requeued"])
     gone = pl.coalesce("deleted_at", "left")

@@ -13,6 +13,7 @@ from hoptrace.transforms.plan import Night
 from hoptrace.transforms.seconds import seconds_of
 from hoptrace.transforms.skew import sample_skew
 from hoptrace.transforms.summarise import put_together, summarise_deliveries, summarise_open, summarise_stays
+from hoptrace.transforms.watch import doubt_doors
 
 C = pl.col
 RECENT_US = 3_600_000_000
@@ -34,7 +35,8 @@ def tell_night(placed: dict[str, pl.DataFrame], fleet: Fleet, night: Night, logs
     """The tables of the traces in `placed` (frames hops, recipients, notices, firsts, refusals, cut_*; what is lacking has no rows)."""
     placed = fill_placed(placed)
     traces = write_traces(placed, fleet, night, logs)
-    deliveries = class_delays(pl.concat([traces.deliveries, placed["refusals"]], how="diagonal_relaxed"), fleet)
+    deliveries = doubt_doors(pl.concat([traces.deliveries, placed["refusals"]], how="diagonal_relaxed"), logs)
+    deliveries = class_delays(deliveries, fleet)
     settled = deliveries.filter(C("settled_at").is_between(night.starts_at, night.ends_at, closed="left"))
     still = leave_open(deliveries, fleet, night)
     return NightTables(

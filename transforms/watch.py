@@ -11,6 +11,9 @@ from hoptrace.transforms.links import LOOKAHEAD_US, SKEW_US
 from hoptrace.transforms.stamps import MINUTE
 
 C = pl.col
+ENDED_US = 12 * 60 * MINUTE
+"""A log that says nothing for so long has ended; a quiet host may sleep through a night."""
+
 KNOWN_US = LOOKAHEAD_US - 5 * MINUTE
 """How long after a row is settled a line may stand that says something about a log there; a night reads a little further."""
 
@@ -76,6 +79,39 @@ def watch_stores(rows: pl.DataFrame, saved: pl.Expr, logs: Logs) -> pl.DataFrame
     near = (C("line_at") >= C("at") - LOOKAHEAD_US).fill_null(False)
     unread = told.select("_n", store_unread_at=pl.coalesce("hole_at", pl.when(~near).then("at")))
     return rows.join(unread, on="_n", how="left", maintain_order="left").drop("_n")
+
+
+def doubt_doors(rows: pl.DataFrame, logs: Logs) -> pl.DataFrame:
+    """`rows` whose client has not come back (deferred_at_door): incomplete where any host's log has a hole or ends before they
+    are settled, for there it may have come back; would_settle names the first."""
+    away = (C("outcome") == "deferred_at_door") & C("settled_at").is_not_null()
+    if not rows.select(away.any()).item():
+        return rows
+    rows = rows.with_row_index("_n")
+    asked = rows.filter(away).select("_n", "resolved_at", "settled_at")
+    hosts = logs.minutes.select("host").unique()
+    ends = line_before(asked.join(hosts, how="cross"), C("settled_at") + KNOWN_US, logs)
+    ended = ends.filter((C("line_at") >= C("resolved_at")) & (C("line_at") < C("settled_at") - ENDED_US))
+    met = asked.join(logs.holes, how="cross").filter(
+        (C("since") <= C("settled_at"))
+        & (C("until") >= C("resolved_at"))
+        & (C("known_at") < C("settled_at") + KNOWN_US).fill_null(True)
+    )
+    doubts = pl.concat([
+        met.select("_n", "host", _at=pl.max_horizontal("since", "resolved_at")),
+        ended.select("_n", "host", _at="line_at"),
+    ])  # fmt: skip
+    first = doubts.sort("_n", "_at", "host").unique("_n", keep="first", maintain_order=True)
+    told = rows.join(first.select("_n", _doubt=name_hour("host", "_at")), on="_n", how="left", maintain_order="left")
+    return told.with_columns(
+        certainty=pl.when(C("_doubt").is_not_null()).then(pl.lit("incomplete")).otherwise("certainty"),
+        would_settle=pl.coalesce("would_settle", "_doubt"),
+    ).drop("_n", "_doubt")
+
+
+def name_hour(host: str, at: str) -> pl.Expr:
+    """Host and UTC hour of a log, from columns `host` and `at` (µs), as people read it."""
+    return C(host) + pl.from_epoch(at, "us").dt.strftime(" %Y-%m-%d %H:00Z")
 
 
 def line_after(rows: pl.DataFrame, moment: pl.Expr, logs: Logs) -> pl.DataFrame:
