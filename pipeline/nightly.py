@@ -20,6 +20,8 @@ from hoptrace.schemas.errors import HoptraceError
 from hoptrace.schemas.events import EVENTS
 from hoptrace.schemas.fleet import Fleet, load_fleet
 from hoptrace.transforms.assemble_hops import AssembleHops, key_doors, key_foreign_doors
+from hoptrace.transforms.bundles import pack
+from hoptrace.transforms.carry import fold_clashes
 from hoptrace.transforms.cover import add_encoded
 from hoptrace.transforms.fold_sessions import FoldSessions
 from hoptrace.transforms.frames import encode_frame, frames_stay_here
@@ -75,13 +77,16 @@ def trace_night(p: beam.Pipeline, ranges: Sequence[Range], state: pl.DataFrame, 
     handed = (hops.handed, handed) | "handings" >> beam.Flatten() | "all handed" >> beam.CombineGlobally(add_handed)
     found = (hops.matches, tried, doors) | "matches" >> beam.Flatten() | MatchHops(plan)
     forest = found.candidates | GrowForest(plan)
-    placed = (hops.stays, forest, found.keyed) | "stays" >> beam.Flatten() | PlaceStays(plan)
+    clashes = p | "open clashes" >> beam.Create(
+        list(pack("clashes", fold_clashes(told), "hop", plan.shards)), reshuffle=False
+    ).with_output_types(Keyed)
+    placed = (hops.stays, forest, found.keyed, clashes) | "stays" >> beam.Flatten() | PlaceStays(plan)
     tables = placed.placed | WriteTables(plan, target, coverage, handed)
     mailboxes = (logs.mailbox, kept) | "mailboxes" >> beam.Flatten() | WriteMailbox(plan, target)
 
     read = p | count_state(owned, boxed)
     counts = (logs.counts, sessions.counts, hops.counts, placed.counts, tables.counts, mailboxes.counts, read)
-    told = (
+    written = (
         tables.written,
         mailboxes.written,
         counts | "counts" >> beam.Flatten() | beam.CombinePerKey(sum) | beam.Map(as_count).with_output_types(Keyed),
@@ -94,7 +99,7 @@ def trace_night(p: beam.Pipeline, ranges: Sequence[Range], state: pl.DataFrame, 
         | "all waiting" >> beam.Flatten()
         | "waiting" >> beam.Map(under, "waiting").with_output_types(Keyed),
     )
-    _ = told | "night" >> beam.Flatten() | PublishNight(plan, target)
+    _ = written | "night" >> beam.Flatten() | PublishNight(plan, target)
 
 
 def under(data: bytes, name: str) -> Keyed:

@@ -12,6 +12,7 @@ from hoptrace.schemas.events import EVENTS
 from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms import assemble, doors, links, roots, sessions
 from hoptrace.transforms.assemble_hops import cut_ahead
+from hoptrace.transforms.carry import fold_clashes
 from hoptrace.transforms.cover import add_coverage
 from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.holes import STATE_KINDS, carry_logs, count_handed, make_logs, restore_logs, whole_logs
@@ -48,6 +49,7 @@ def run_plain(
     state = EVENTS.empty() if state is None else state
     told, state = state.filter(C("kind").is_in(STATE_KINDS)), state.filter(~C("kind").is_in(STATE_KINDS))
     hours, handed = restore_logs(told)
+    clashes = told
     hours = add_coverage([hours, *([read] if isinstance(read, pl.DataFrame) else [])])
     hosts = make_logs(hours, handed, {}).hosts if isinstance(read, pl.DataFrame) else frozenset(read)
     boxed, state = state.filter(C("kind") == "mailbox"), state.filter(C("kind") != "mailbox")
@@ -84,7 +86,7 @@ def run_plain(
     placed = {
         "hops": roots.place_hops(stays.hops, forest), "recipients": stays.recipients, "notices": stays.notices,
         "cut_hops": roots.place_hops(cut.hops, forest), "cut_recipients": cut.recipients, "cut_notices": cut.notices,
-        "filters": stays.filters, "cut_filters": cut.filters, "clashes": links.find_clashes(own, claims),
+        "filters": stays.filters, "cut_filters": cut.filters, "clashes": pl.concat([links.find_clashes(own, claims).select("hop", "queue_id"), fold_clashes(clashes)]),
         "firsts": series.firsts, "refusals": doors.write_refusals(series.never, night.ends_at),
     }  # fmt: skip
     handed = pl.concat([handed, count_handed(stays.recipients, night)])

@@ -367,7 +367,9 @@ def write_traces(
     )
     made = hops.filter(C("about").is_not_null()).select("notice", hop="about", made="arrived")
     recipients = placed["recipients"].drop("component", strict=False)
-    clashes = placed.get("clashes", pl.DataFrame(schema=CLASHES)).select("hop", clash=True, next_queue_id="queue_id")
-    recipients = recipients.join(clashes, on=["hop", "next_queue_id"], how="left", maintain_order="left")
+    clashes = placed.get("clashes", pl.DataFrame(schema=CLASHES)).select("hop", next_queue_id="queue_id").unique()
+    recipients = recipients.join(
+        clashes.with_columns(clash=True), on=["hop", "next_queue_id"], how="left", maintain_order="left"
+    )
     firsts = placed.get("firsts", pl.DataFrame(schema=FIRSTS)).drop("component", strict=False)
     return Traces(write_deliveries(hops, recipients, made, firsts, night, fleet.programs, logs), hops)

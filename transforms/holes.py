@@ -16,8 +16,8 @@ from hoptrace.transforms.plan import Night
 from hoptrace.transforms.stamps import HOUR, MINUTE
 
 C = pl.col
-STATE_KINDS = ("lines", "hole", "handed")
-CARRIED_US = 48 * HOUR
+STATE_KINDS = ("lines", "hole", "handed", "clash")
+CARRIED_US = 96 * HOUR
 """How much of what is known of the logs the next night needs: longer than anything is waited for."""
 
 NEAR_US = 3 * MINUTE

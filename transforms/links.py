@@ -176,7 +176,8 @@ def link_claimed_children(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFra
 
 def find_clashes(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFrame:
     """hop, queue_id: hand-overs whose taker has this very message under this very queue ID, but at a time when it cannot have
-    come from there: the stamps of one of the two hosts are wrong."""
+    come from there: the stamps of one of the two hosts are wrong. It is this message where the Message-ID is the same, or where
+    none is known and the queue ID itself was made at the right time."""
     named = claims.filter(
         (C("kind") == "relay") & C("relay_host").is_not_null() & (C("relay_host") != C("from_host"))
     )
@@ -187,7 +188,9 @@ def find_clashes(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFrame:
     same = (C("message_id") == C("message_id_right")).fill_null(False) & (C("message_id") != "")
     near = C("first_seen").is_between(C("parent_at") - CLASH_US[0], C("parent_at") + CLASH_US[1])
     fitting = pairs.filter(~(early | late)).select("parent", "queue_id")
-    found = pairs.filter((early | late) & near & (same | C("stored"))).join(fitting, on=["parent", "queue_id"], how="anti")
+    blank = C("message_id").fill_null("").eq("") | C("message_id_right").fill_null("").eq("")
+    made = blank & ~early & (C("arrived") <= C("parent_at") + LOOKAHEAD_US)
+    found = pairs.filter((early | late) & near & (same | C("stored") | made)).join(fitting, on=["parent", "queue_id"], how="anti")
     return found.select("queue_id", hop="parent").unique().sort("hop", "queue_id")
 
 

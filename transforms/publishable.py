@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from hoptrace.schemas.fleet import Fleet
-from hoptrace.transforms.carry import unfold_firsts, unfold_hops
+from hoptrace.transforms.carry import unfold_clashes, unfold_firsts, unfold_hops
 from hoptrace.transforms.deliver import Traces, write_traces
 from hoptrace.transforms.holes import Logs
 from hoptrace.transforms.placed import fill_placed
@@ -151,6 +151,8 @@ def carry_over(placed: dict[str, pl.DataFrame], traces: Traces, night: Night) ->
     ahead = C("last_seen") >= night.ends_at
     cut = placed["cut_hops"].join(wanted.filter(ahead).select("hop"), on="hop", how="semi")
     events = [unfold_firsts(wanted, placed["firsts"])]
+    if "clashes" in placed:
+        events.append(unfold_clashes(wanted, placed["clashes"].select("hop", "queue_id")))
     whole = placed["hops"].join(wanted.filter(~ahead).select("hop"), on="hop", how="semi")
     for those, prefix in ((whole, ""), (cut, "cut_")):
         keys = those.select("hop")

@@ -6,7 +6,7 @@ the same whichever night asks.
 
 import polars as pl
 
-from hoptrace.transforms.holes import Logs
+from hoptrace.transforms.holes import CARRIED_US, Logs
 from hoptrace.transforms.links import LOOKAHEAD_US, SKEW_US
 from hoptrace.transforms.stamps import MINUTE
 
@@ -29,10 +29,10 @@ def watch_relays(rows: pl.DataFrame, lost: pl.Expr, logs: Logs, wait_us: int, sh
     told = line_after(asked, C("at") + wait_us, logs).rename({"line_at": "shown_at"})
     told = told.with_columns(pl.when(C("shown_at") < C("at") + shown_by_us).then("shown_at").alias("shown_at"))
     told = line_before(told, C("at") + SKEW_US, logs).rename({"line_at": "begun_at"})
-    told = line_before(told, C("until"), logs).rename({"line_at": "last_at"})
+    told = line_after(told, C("until"), logs).rename({"line_at": "later_at"})
     told = find_hole(told, pl.coalesce("shown_at", C("at") + shown_by_us), logs)
     seen = C("shown_at").is_not_null() & C("begun_at").is_not_null()
-    late = C("shown_at").is_null() & C("begun_at").is_not_null() & (C("last_at") >= C("until") - MINUTE)
+    late = C("shown_at").is_null() & C("begun_at").is_not_null() & (C("later_at") < C("at") + wait_us)
     watched = told.select(
         "_n",
         "shown_at",
@@ -91,7 +91,7 @@ def doubt_doors(rows: pl.DataFrame, logs: Logs) -> pl.DataFrame:
     asked = rows.filter(away).select("_n", "resolved_at", "settled_at")
     hosts = logs.minutes.select("host").unique()
     ends = line_before(asked.join(hosts, how="cross"), C("settled_at") + KNOWN_US, logs)
-    ended = ends.filter((C("line_at") >= C("resolved_at")) & (C("line_at") < C("settled_at") - ENDED_US))
+    ended = ends.filter(C("line_at").is_between(C("settled_at") - CARRIED_US, C("settled_at") - ENDED_US))
     met = asked.join(logs.holes, how="cross").filter(
         (C("since") <= C("settled_at"))
         & (C("until") >= C("resolved_at"))
@@ -99,7 +99,7 @@ def doubt_doors(rows: pl.DataFrame, logs: Logs) -> pl.DataFrame:
     )
     doubts = pl.concat([
         met.select("_n", "host", _at=pl.max_horizontal("since", "resolved_at")),
-        ended.select("_n", "host", _at="line_at"),
+        ended.select("_n", "host", _at=pl.max_horizontal("line_at", "resolved_at")),
     ])  # fmt: skip
     first = doubts.sort("_n", "_at", "host").unique("_n", keep="first", maintain_order=True)
     told = rows.join(first.select("_n", _doubt=name_hour("host", "_at")), on="_n", how="left", maintain_order="left")
