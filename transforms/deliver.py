@@ -268,7 +268,7 @@ def write_deliveries(
         cause=pl.when(C("outcome") != "delivered").then("cause"),
         certainty=pl.when(
             (C("outcome") == "unknown") | C("partial") | C("contrary").fill_null(False) | C("unread_at").is_not_null()
-            | C("stored_at").is_not_null()
+            | C("stored_at").is_not_null() | C("unshown")
         )
         .then(pl.lit("incomplete"))
         .when(C("likely") | C("client_host").is_not_null())

@@ -31,11 +31,13 @@ SPANS = {"host": pl.String(), "since": pl.Int64(), "until": pl.Int64(), "known_a
 @dataclass(frozen=True)
 class Logs:
     """The logs as far as they are read. `hosts`: those of whose log something was understood; `minutes`: host, minute (µs),
-    each minute with a line, in order; `holes`: host, since, until, known_at (µs; null: from the start), why."""
+    each minute with a line, in order; `holes`: host, since, until, known_at (µs; null: from the start), why; `contrary`: host,
+    minute (µs), each minute with a line whose queue ID contradicts its stamp."""
 
     hosts: frozenset[str]
     minutes: pl.DataFrame
     holes: pl.DataFrame
+    contrary: pl.DataFrame
 
 
 def count_handed(recipients: pl.DataFrame, night: Night) -> pl.DataFrame:
@@ -78,6 +80,7 @@ def make_logs(hours: pl.DataFrame, handed: pl.DataFrame, ahead: Mapping[str, int
         frozenset(known["host"]),
         minutes,
         pl.concat([widen_announced(told, minutes), find_unshown(handed, minutes)]).sort("host", "since", "until", "why"),
+        list_minutes(hours, C("minutes_contrary")).with_columns(C("minute") - off),
     )
 
 
@@ -88,12 +91,13 @@ def whole_logs(read_until: Mapping[str, int], since: int) -> Logs:
         for host, until in sorted(read_until.items())
     ]
     minutes = pl.concat([pl.DataFrame(schema={"host": pl.String, "minute": pl.Int64}), *each])
-    return Logs(frozenset(read_until), minutes, pl.DataFrame(schema=SPANS))
+    return Logs(frozenset(read_until), minutes, pl.DataFrame(schema=SPANS), minutes.clear())
 
 
-def list_minutes(hours: pl.DataFrame) -> pl.DataFrame:
-    """host, minute (µs) of every minute with a line, in order."""
-    some = hours.filter(C("hour").is_not_null()).select("host", "hour", bits=C("minutes") | C("minutes_ahead")).sort("host", "hour")
+def list_minutes(hours: pl.DataFrame, bits: pl.Expr | None = None) -> pl.DataFrame:
+    """host, minute (µs) of every minute with a line, or of those in `bits`, in order."""
+    bits = C("minutes") | C("minutes_ahead") if bits is None else bits
+    some = hours.filter(C("hour").is_not_null()).select("host", "hour", bits=bits).sort("host", "hour")
     at, minute = np.nonzero(some["bits"].to_numpy()[:, None] >> np.arange(60) & 1)
     rows = some.select("host", "hour")[at]
     return rows.select("host", minute=C("hour") + pl.Series(minute.astype(np.int64)) * MINUTE)
@@ -152,7 +156,7 @@ def carry_logs(hours: pl.DataFrame, handed: pl.DataFrame, night: Night) -> pl.Da
     return EVENTS.conform(
         pl.concat(
             [
-                kept.select("host", stamp="hour", kind=pl.lit("lines"), size="minutes", repeat=C("events").clip(0, 1)),
+                kept.select("host", stamp="hour", kind=pl.lit("lines"), size="minutes", repeat=C("events").clip(0, 1), nrcpt="minutes_contrary"),
                 holes.select(
                     "host", stamp="since", kind=pl.lit("hole"), size="known_at", delay=C("until") - C("since"), reply="why"
                 ),
@@ -166,7 +170,7 @@ def carry_logs(hours: pl.DataFrame, handed: pl.DataFrame, night: Night) -> pl.Da
 def restore_logs(state: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(COVERAGE_PARTIAL, HANDED) of what `carry_logs` told."""
     hour = C("stamp") // HOUR * HOUR
-    lines = state.filter(C("kind") == "lines").select("host", hour=hour, minutes="size", events="repeat")
+    lines = state.filter(C("kind") == "lines").select("host", hour=hour, minutes="size", events="repeat", minutes_contrary="nrcpt")
     span = pl.struct(since="stamp", until=C("stamp") + C("delay"), known_at="size", why="reply")
     holes = state.filter(C("kind") == "hole").select("host", hour=hour, holes=pl.concat_list(span).cast(HOLES))
     hours = add_coverage([complete_coverage(lines), complete_coverage(holes)])

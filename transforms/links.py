@@ -24,6 +24,9 @@ LOOKAHEAD_US = 30 * 60_000_000
 CLASH_US = 14 * 3_600_000_000, 6 * 3_600_000_000
 """How long before and after its hand-over a message may seem to stand in the taker's log whose zone is wrong."""
 
+ZONE_STEP_US = 15 * 60_000_000
+"""Zones differ by multiples of this."""
+
 EVIDENCE_RANK = {
     "queued_as": 0,
     "lmtp_session": 0,
@@ -177,7 +180,7 @@ def link_claimed_children(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFra
 def find_clashes(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFrame:
     """hop, queue_id: hand-overs whose taker has this very message under this very queue ID, but at a time when it cannot have
     come from there: the stamps of one of the two hosts are wrong. It is this message where the Message-ID is the same, or where
-    none is known and the queue ID itself was made at the right time."""
+    none is known and the queue ID itself was made at the right time, or the stamps are off as zones are."""
     named = claims.filter(
         (C("kind") == "relay") & C("relay_host").is_not_null() & (C("relay_host") != C("from_host"))
     )
@@ -189,7 +192,9 @@ def find_clashes(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFrame:
     near = C("first_seen").is_between(C("parent_at") - CLASH_US[0], C("parent_at") + CLASH_US[1])
     fitting = pairs.filter(~(early | late)).select("parent", "queue_id")
     blank = C("message_id").fill_null("").eq("") | C("message_id_right").fill_null("").eq("")
-    made = blank & ~early & (C("arrived") <= C("parent_at") + LOOKAHEAD_US)
+    off = (C("first_seen") - C("parent_at") + ZONE_STEP_US // 2) % ZONE_STEP_US - ZONE_STEP_US // 2
+    zoned = off.is_between(-SKEW_US, SKEW_US)
+    made = blank & ((~early & (C("arrived") <= C("parent_at") + LOOKAHEAD_US)) | zoned)
     found = pairs.filter((early | late) & near & (same | C("stored") | made)).join(fitting, on=["parent", "queue_id"], how="anti")
     return found.select("queue_id", hop="parent").unique().sort("hop", "queue_id")
 

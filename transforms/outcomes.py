@@ -40,7 +40,8 @@ FINAL = {
 
 def judge_outcomes(rows: pl.DataFrame, ends_at: int, programs: Mapping[str, str], logs: Logs) -> pl.DataFrame:
     """Adds outcome, place, resolved (µs), settled (µs, null while unsettled), unread_host and unread_at (host and µs of the log
-    that would tell what is unknown) to last rows.
+    that would tell what is unknown) and unshown (a store of ours says that it saved it, and no line there is linked to it) to last
+    rows.
 
     `rows` has status, service, reply, relay_name, relay_host, loopback, next_queue_id, clash (see `find_clashes`), at, try_start, hop_host, and the hop's
     held_from, deleted_at, aborted_at, refused_at, left, first_seen, last_seen, queued, arrived. `ends_at`: end of the night (µs);
@@ -128,8 +129,10 @@ def judge_outcomes(rows: pl.DataFrame, ends_at: int, programs: Mapping[str, str]
     )
     unknown = C("outcome") == "unknown"
     elsewhere = C("relay_host").is_not_null() & ~C("loopback").fill_null(False) & C("next_queue_id").is_not_null()
-    rows = watch_stores(rows, delivered & sent & (C("place") == "mailbox") & elsewhere, logs)
+    saved = delivered & sent & (C("place") == "mailbox") & elsewhere
+    rows = watch_stores(rows, saved, logs)
     return rows.with_columns(
+        unshown=saved.fill_null(False),
         resolved=resolved,
         settled=settled,
         place=place,

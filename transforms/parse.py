@@ -37,6 +37,7 @@ COVERAGE_PARTIAL = {
     "year_conflicts": pl.Int64(),
     "minutes": pl.Int64(),
     "minutes_ahead": pl.Int64(),
+    "minutes_contrary": pl.Int64(),
     "holes": HOLES,
 }
 NO_HOLES = pl.lit([], HOLES)
@@ -128,7 +129,7 @@ def parse_chunk(chunk: Chunk, r: Range, grammars: Grammars, fleet: Fleet, window
 
 def sum_coverage(parts: list[pl.DataFrame]) -> pl.DataFrame:
     """COVERAGE_PARTIAL rows (host, hour in µs, sums, first_at, last_at, minutes, holes) as one per host and hour, in order."""
-    masks = ["minutes", "minutes_ahead"]
+    masks = [name for name in COVERAGE_PARTIAL if name.startswith("minutes")]
     sums = [name for name, dtype in COVERAGE_PARTIAL.items() if dtype == pl.Int64 and name[-3:] != "_at"]
     return (
         pl.concat(parts)
@@ -278,6 +279,8 @@ def _coverage(lines: _Lines, fate: Array, event_lines: Array, zone: Array, year:
     hour = np.where(stamp == NONE, NONE, stamp // HOUR * HOUR)
     runs = np.flatnonzero(np.concatenate([[True], (hour[1:] != hour[:-1]) | (host[1:] != host[:-1])]))
 
+    bits = _minute_bits(stamp)
+
     def total(values: Array) -> Array:
         return np.add.reduceat(values.astype(np.int64), runs)
 
@@ -295,7 +298,8 @@ def _coverage(lines: _Lines, fate: Array, event_lines: Array, zone: Array, year:
             "read_at": nullable(np.maximum.reduceat(stamp, runs)),
             "zone_conflicts": total(marks[0, counted]),
             "year_conflicts": total(marks[1, counted]),
-            "minutes": np.bitwise_or.reduceat(_minute_bits(stamp), runs),
+            "minutes": np.bitwise_or.reduceat(bits, runs),
+            "minutes_contrary": np.bitwise_or.reduceat(np.where(marks[:, counted].any(axis=0), bits, 0), runs),
         },
     )
     return sum_coverage([complete_coverage(frame), ahead])

@@ -13,7 +13,7 @@ from hoptrace.transforms.plan import Night
 from hoptrace.transforms.seconds import seconds_of
 from hoptrace.transforms.skew import sample_skew
 from hoptrace.transforms.summarise import put_together, summarise_deliveries, summarise_open, summarise_stays
-from hoptrace.transforms.watch import doubt_doors
+from hoptrace.transforms.watch import doubt_clocks, doubt_doors
 
 C = pl.col
 RECENT_US = 3_600_000_000
@@ -36,7 +36,7 @@ def tell_night(placed: dict[str, pl.DataFrame], fleet: Fleet, night: Night, logs
     placed = fill_placed(placed)
     traces = write_traces(placed, fleet, night, logs)
     deliveries = doubt_doors(pl.concat([traces.deliveries, placed["refusals"]], how="diagonal_relaxed"), logs)
-    deliveries = class_delays(deliveries, fleet)
+    deliveries = class_delays(doubt_clocks(deliveries, logs), fleet)
     settled = deliveries.filter(C("settled_at").is_between(night.starts_at, night.ends_at, closed="left"))
     still = leave_open(deliveries, fleet, night)
     return NightTables(

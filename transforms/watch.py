@@ -6,7 +6,7 @@ the same whichever night asks.
 
 import polars as pl
 
-from hoptrace.transforms.holes import CARRIED_US, Logs
+from hoptrace.transforms.holes import CARRIED_US, SEVERAL, Logs
 from hoptrace.transforms.links import LOOKAHEAD_US, SKEW_US
 from hoptrace.transforms.stamps import MINUTE
 
@@ -81,6 +81,24 @@ def watch_stores(rows: pl.DataFrame, saved: pl.Expr, logs: Logs) -> pl.DataFrame
     return rows.join(unread, on="_n", how="left", maintain_order="left").drop("_n")
 
 
+def doubt_clocks(rows: pl.DataFrame, logs: Logs) -> pl.DataFrame:
+    """`rows` of who was refused, or left, at the door: incomplete where queue IDs contradicted the host's stamps several times
+    in the hours before; such tries have no queue ID of their own that could."""
+    if not logs.contrary.height:
+        return rows
+    rows = rows.with_row_index("_n")
+    asked = rows.filter(C("outcome").is_in(["rejected", "deferred_at_door", "aborted"])).select(
+        "_n", "resolved_at", host="entry_host"
+    )
+    third = logs.contrary.sort("host", "minute").with_columns(since=C("minute").shift(SEVERAL - 1).over("host"))
+    told = asked.sort("resolved_at").join_asof(
+        third.sort("minute"), left_on="resolved_at", right_on="minute", by="host", strategy="backward", check_sortedness=False
+    )
+    wrong = told.filter(C("since") >= C("resolved_at") - ENDED_US)["_n"].implode()
+    certainty = pl.when(C("_n").is_in(wrong)).then(pl.lit("incomplete")).otherwise("certainty")
+    return rows.with_columns(certainty=certainty).drop("_n")
+
+
 def doubt_doors(rows: pl.DataFrame, logs: Logs) -> pl.DataFrame:
     """`rows` whose client has not come back (deferred_at_door): incomplete where any host's log has a hole or ends before they
     are settled, for there it may have come back; would_settle names the first."""
@@ -153,6 +171,6 @@ def find_hole(rows: pl.DataFrame, settled: pl.Expr, logs: Logs) -> pl.DataFrame:
             & (C("known_at") < C("_settled") + KNOWN_US).fill_null(True)
         )
         .group_by("_n")
-        .agg(hole_at=pl.max_horizontal("hole_since", "since").min())
+        .agg(hole_at=pl.max_horizontal("hole_since", C("since") + SKEW_US).min())
     )
     return rows.join(met, on="_n", how="left", maintain_order="left")
