@@ -13,7 +13,9 @@ from hoptrace.pipeline.store import Store
 from hoptrace.schemas.table import TIME
 
 EARLY, RECENT = timedelta(hours=1), timedelta(days=7)
-HOLES = {"host": pl.String, "hole": pl.String, "first": TIME, "last": TIME, "hours": pl.Int64}
+HOLES: dict[str, pl.DataType | type[pl.DataType]] = {
+    "host": pl.String, "hole": pl.String, "first": TIME, "last": TIME, "hours": pl.Int64,
+}
 COUNTS = ("lines", "bytes", "events", "quiet", "unparsed", "zone_conflicts", "year_conflicts")
 
 

@@ -19,7 +19,9 @@ def name_absent(names: Sequence[str]) -> list[str | None]:
     which are there; where they do not, files are rotated by size, and nothing can be told.
     """
     bare = [PACKED.sub("", name) for name in names]
-    numbers = [int(found[1]) if (found := NUMBER.search(name)) else 0 if not DATE.search(name) else None for name in bare]
+    numbers = [
+        int(found[1]) if (found := NUMBER.search(name)) else 0 if not DATE.search(name) else None for name in bare
+    ]
     dates = [date_of(name) for name in bare]
     if len(names) > 1 and all(number is not None for number in numbers):
         counted = [number or 0 for number in numbers]

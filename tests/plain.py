@@ -86,7 +86,8 @@ def run_plain(
     placed = {
         "hops": roots.place_hops(stays.hops, forest), "recipients": stays.recipients, "notices": stays.notices,
         "cut_hops": roots.place_hops(cut.hops, forest), "cut_recipients": cut.recipients, "cut_notices": cut.notices,
-        "filters": stays.filters, "cut_filters": cut.filters, "clashes": pl.concat([links.find_clashes(own, claims).select("hop", "queue_id"), fold_clashes(clashes)]),
+        "filters": stays.filters, "cut_filters": cut.filters,
+        "clashes": pl.concat([links.find_clashes(own, claims).select("hop", "queue_id"), fold_clashes(clashes)]),
         "firsts": series.firsts, "refusals": doors.write_refusals(series.never, night.ends_at),
     }  # fmt: skip
     handed = pl.concat([handed, count_handed(stays.recipients, night)])

@@ -10,9 +10,9 @@ from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms.assemble import assemble_hops
 from hoptrace.transforms.assemble_hops import offer_matches
 from hoptrace.transforms.doors import match_series, name_client, write_refusals
+from hoptrace.transforms.holes import whole_logs
 from hoptrace.transforms.links import CANDIDATES
 from hoptrace.transforms.match_hops import match_links
-from hoptrace.transforms.holes import whole_logs
 from hoptrace.transforms.publishable import tell_night
 from hoptrace.transforms.roots import FOREST, grow_forest, place_hops
 from tests.made import FLEET, READ, Row, came, event, frame, keyed, left, night_of, tried, turned, us

@@ -47,7 +47,8 @@ def test_which_files_are_absent(names: list[str], absent: list[str | None]) -> N
 @pytest.mark.parametrize(
     ("unit", "mail"),
     [
-        ("/system.slice/postfix.service", True), ("postfix@-.service", True), ("/system.slice/system-postfix.slice/postfix@-.service", True),
+        ("/system.slice/postfix.service", True), ("postfix@-.service", True),
+        ("/system.slice/system-postfix.slice/postfix@-.service", True),
         ("exim4.service", True), ("dovecot.service", True), ("docker.service", True), ("pid 3172", True), ("", True),
         ("/system.slice/nginx.service", False), ("/user.slice/user-1000.slice/session-4.scope", False), ("cron.service", False),
     ],
@@ -117,7 +118,9 @@ def signs(*minutes: float, host: str = "mx1", lost: dict[float, float] | None = 
 
 HANDED_OVER = [
     *came(36_000, "smtp1", "ABCDE1", "m@our.test", sender="a@our.test"),
-    tried(36_060, "smtp1", "ABCDE1", "b@our.test", relay_name="mx1.our.test", relay_ip="10.0.0.1", next_queue_id="FFFF01"),
+    tried(
+        36_060, "smtp1", "ABCDE1", "b@our.test", relay_name="mx1.our.test", relay_ip="10.0.0.1", next_queue_id="FFFF01"
+    ),
     left(36_061, "smtp1", "ABCDE1"),
 ]  # at minute 601 of the day
 WHOLE = (0, 595, 610, 638, 700, 900, 965, 1000)

@@ -169,7 +169,8 @@ def write_deliveries(
 ) -> pl.DataFrame:
     """One row per recipient's fate, settled or not (settled_at null), columns of DELIVERIES as integers of microseconds.
 
-    hops: with root, parent, kind, evidence, strength, about_root, contrary, cold, client_unread_at, and delay_warning, queue_lifetime per host.
+    hops: with root, parent, kind, evidence, strength, about_root, contrary, cold, client_unread_at, and delay_warning,
+        queue_lifetime per host.
     told: hop, notice, made. firsts: hop, asked, first_attempt_at (µs) from the door.
     """
     rows, walks = trace_recipients(hops, recipients)

@@ -42,9 +42,7 @@ class Logs:
 
 def count_handed(recipients: pl.DataFrame, night: Night) -> pl.DataFrame:
     """host, minute (µs), handed: how many messages other hosts handed to `host` in a minute of the night."""
-    taken = recipients.filter(
-        (C("status") == "sent") & C("relay_host").is_not_null() & ~C("loopback").fill_null(False)
-    )
+    taken = recipients.filter((C("status") == "sent") & C("relay_host").is_not_null() & ~C("loopback").fill_null(False))
     each = taken.group_by("hop", host="relay_host").agg(C("at").min())
     each = each.filter(C("at").is_between(night.starts_at, night.ends_at, closed="left"))
     counted = each.group_by("host", minute=C("at") // MINUTE * MINUTE).agg(handed=pl.len().cast(pl.Int64))
@@ -79,7 +77,9 @@ def make_logs(hours: pl.DataFrame, handed: pl.DataFrame, ahead: Mapping[str, int
     return Logs(
         frozenset(known["host"]),
         minutes,
-        pl.concat([widen_announced(told, minutes), find_unshown(handed, minutes)]).sort("host", "since", "until", "why"),
+        pl.concat([widen_announced(told, minutes), find_unshown(handed, minutes)]).sort(
+            "host", "since", "until", "why"
+        ),
         list_minutes(hours, C("minutes_contrary")).with_columns(C("minute") - off),
     )
 
@@ -87,7 +87,9 @@ def make_logs(hours: pl.DataFrame, handed: pl.DataFrame, ahead: Mapping[str, int
 def whole_logs(read_until: Mapping[str, int], since: int) -> Logs:
     """Logs with a line in every minute from `since` (µs) up to where each is read."""
     each = [
-        pl.DataFrame({"minute": np.arange(since // MINUTE * MINUTE, until, MINUTE)}).select(pl.lit(host).alias("host"), "minute")
+        pl.DataFrame({"minute": np.arange(since // MINUTE * MINUTE, until, MINUTE)}).select(
+            pl.lit(host).alias("host"), "minute"
+        )
         for host, until in sorted(read_until.items())
     ]
     minutes = pl.concat([pl.DataFrame(schema={"host": pl.String, "minute": pl.Int64}), *each])
@@ -156,9 +158,21 @@ def carry_logs(hours: pl.DataFrame, handed: pl.DataFrame, night: Night) -> pl.Da
     return EVENTS.conform(
         pl.concat(
             [
-                kept.select("host", stamp="hour", kind=pl.lit("lines"), size="minutes", repeat=C("events").clip(0, 1), nrcpt="minutes_contrary"),
+                kept.select(
+                    "host",
+                    stamp="hour",
+                    kind=pl.lit("lines"),
+                    size="minutes",
+                    repeat=C("events").clip(0, 1),
+                    nrcpt="minutes_contrary",
+                ),
                 holes.select(
-                    "host", stamp="since", kind=pl.lit("hole"), size="known_at", delay=C("until") - C("since"), reply="why"
+                    "host",
+                    stamp="since",
+                    kind=pl.lit("hole"),
+                    size="known_at",
+                    delay=C("until") - C("since"),
+                    reply="why",
                 ),
                 waiting.select("host", stamp="minute", kind=pl.lit("handed"), nrcpt="handed"),
             ],
@@ -170,7 +184,9 @@ def carry_logs(hours: pl.DataFrame, handed: pl.DataFrame, night: Night) -> pl.Da
 def restore_logs(state: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(COVERAGE_PARTIAL, HANDED) of what `carry_logs` told."""
     hour = C("stamp") // HOUR * HOUR
-    lines = state.filter(C("kind") == "lines").select("host", hour=hour, minutes="size", events="repeat", minutes_contrary="nrcpt")
+    lines = state.filter(C("kind") == "lines").select(
+        "host", hour=hour, minutes="size", events="repeat", minutes_contrary="nrcpt"
+    )
     span = pl.struct(since="stamp", until=C("stamp") + C("delay"), known_at="size", why="reply")
     holes = state.filter(C("kind") == "hole").select("host", hour=hour, holes=pl.concat_list(span).cast(HOLES))
     hours = add_coverage([complete_coverage(lines), complete_coverage(holes)])

@@ -41,7 +41,9 @@ def part_losses(events: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     known = pl.DataFrame({"reply": whose, "matters": [may_be_mail(name) for name in whose]})
     lost = lost.with_columns(C("reply").fill_null("")).join(known, on="reply").filter("matters")
     by = pl.when(C("reply") != "").then(" by " + C("reply")).otherwise(pl.lit(""))
-    why = C("instance").fill_null("syslog") + " announced " + C("size").cast(pl.String).fill_null("an unknown number of")
+    why = (
+        C("instance").fill_null("syslog") + " announced " + C("size").cast(pl.String).fill_null("an unknown number of")
+    )
     holes = lost.select(
         "host",
         hour=C("stamp") // HOUR * HOUR,
@@ -97,7 +99,9 @@ def find_torn(torn: Torn, r: Range, fleet: Fleet, near_us: int) -> pl.DataFrame:
         heads = cut_heads(torn.end.data)
         stamped = np.flatnonzero(heads.form != NO_STAMP)
         if stamped.size:
-            names = [fleet.host_named(name.decode("utf-8", "backslashreplace")) for name in heads.hosts] + [r.folder_host]
+            names = [fleet.host_named(name.decode("utf-8", "backslashreplace")) for name in heads.hosts] + [
+                r.folder_host
+            ]
             host = names[heads.host[stamped[-1]]]
             zone = np.zeros(stamped.size, np.int32)
             second = None if r.fold_at is None else heads.starts[stamped] + torn.end.offset >= r.fold_at

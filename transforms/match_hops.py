@@ -40,7 +40,8 @@ def match_doors(tables: dict[str, pl.DataFrame], ends_at: int) -> doors.Series |
 
 
 class MatchHops(beam.PTransform):  # type: ignore[misc]
-    """PCollection[Keyed] of matches -> tagged: candidates (frames), keyed (firsts and clashes by hop, refusals anywhere), waiting (door events)."""
+    """PCollection[Keyed] of matches -> tagged: candidates (frames), keyed (firsts and clashes by hop, refusals anywhere),
+    waiting (door events)."""
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()

@@ -43,9 +43,9 @@ def judge_outcomes(rows: pl.DataFrame, ends_at: int, programs: Mapping[str, str]
     that would tell what is unknown) and unshown (a store of ours says that it saved it, and no line there is linked to it) to last
     rows.
 
-    `rows` has status, service, reply, relay_name, relay_host, loopback, next_queue_id, clash (see `find_clashes`), at, try_start, hop_host, and the hop's
-    held_from, deleted_at, aborted_at, refused_at, left, first_seen, last_seen, queued, arrived. `ends_at`: end of the night (µs);
-    what is told by absence needs its deadline to lie before it.
+    `rows` has status, service, reply, relay_name, relay_host, loopback, next_queue_id, clash (see `find_clashes`), at, try_start,
+    hop_host, and the hop's held_from, deleted_at, aborted_at, refused_at, left, first_seen, last_seen, queued, arrived.
+    `ends_at`: end of the night (µs); what is told by absence needs its deadline to lie before it.
     `programs`: what the fleet says that a pipe or command means: mailbox, filter or discard.
     """
     rows = place_sent(rows, programs)

@@ -13,11 +13,11 @@ from hoptrace.transforms.frames import encode_frame
 from hoptrace.transforms.grammar import Grammars, load_grammars
 from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.kinds import part_kinds
+from hoptrace.transforms.losses import Torn, find_torn, last_lines, tear
 from hoptrace.transforms.mailbox import name_mailbox, select_mailbox
 from hoptrace.transforms.parse import complete_coverage, parse_chunk
 from hoptrace.transforms.plan import Keyed, Plan
 from hoptrace.transforms.read import Chunk, FileReport, Range, read_chunks
-from hoptrace.transforms.losses import Torn, find_torn, last_lines, tear
 from hoptrace.transforms.sessions import MARK_COLUMNS, SESSION_KINDS, name_session
 
 C = pl.col

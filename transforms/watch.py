@@ -92,7 +92,12 @@ def doubt_clocks(rows: pl.DataFrame, logs: Logs) -> pl.DataFrame:
     )
     third = logs.contrary.sort("host", "minute").with_columns(since=C("minute").shift(SEVERAL - 1).over("host"))
     told = asked.sort("resolved_at").join_asof(
-        third.sort("minute"), left_on="resolved_at", right_on="minute", by="host", strategy="backward", check_sortedness=False
+        third.sort("minute"),
+        left_on="resolved_at",
+        right_on="minute",
+        by="host",
+        strategy="backward",
+        check_sortedness=False,
     )
     wrong = told.filter(C("since") >= C("resolved_at") - ENDED_US)["_n"].implode()
     certainty = pl.when(C("_n").is_in(wrong)).then(pl.lit("incomplete")).otherwise("certainty")
