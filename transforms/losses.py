@@ -28,14 +28,14 @@ CONTAINERS = ("docker", "containerd", "podman", "crio")
 UNIT = regex.compile(r"(?:.*/)?([^/@]*?)(?:@[^/]*)?\.(?:service|scope)$")
 
 
-def part_losses(events: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(events, coverage): the announcements among `events` as holes (host, hour, holes; COVERAGE_PARTIAL), and the other events.
+def list_losses(events: pl.DataFrame) -> pl.DataFrame:
+    """host, hour (µs), holes of the announcements among `events`; no columns where there are none.
 
     Who lost lines may stand in `reply`: systemd's name of a unit, of which only those of mail programs matter, or a process.
     """
     told = (events["kind"] == LOSS).fill_null(False)
     if not told.any():
-        return events, pl.DataFrame()
+        return pl.DataFrame()
     lost = events.filter(told)
     whose = lost["reply"].fill_null("").unique()
     known = pl.DataFrame({"reply": whose, "matters": [may_be_mail(name) for name in whose]})
@@ -44,7 +44,7 @@ def part_losses(events: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     why = (
         C("instance").fill_null("syslog") + " announced " + C("size").cast(pl.String).fill_null("an unknown number of")
     )
-    holes = lost.select(
+    return lost.select(
         "host",
         hour=C("stamp") // HOUR * HOUR,
         holes=pl.concat_list(
@@ -56,7 +56,6 @@ def part_losses(events: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
             )
         ).cast(HOLES),
     )
-    return events.filter(~told), holes
 
 
 def may_be_mail(whose: str) -> bool:

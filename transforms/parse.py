@@ -13,7 +13,7 @@ from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms.columns import NONE, Columns, nullable, valid_utf8
 from hoptrace.transforms.cut import Heads, cut_heads, line_ends
 from hoptrace.transforms.grammar import QUIET, REPLIES, Grammars
-from hoptrace.transforms.losses import LOSS, part_losses
+from hoptrace.transforms.losses import LOSS, list_losses
 from hoptrace.transforms.match import match, unwrap
 from hoptrace.transforms.read import Chunk, Range
 from hoptrace.transforms.stamps import HOUR, MINUTE, conflicts, to_utc
@@ -122,9 +122,9 @@ def parse_chunk(chunk: Chunk, r: Range, grammars: Grammars, fleet: Fleet, window
     unparsed = _unparsed(columns, heads, lines, np.flatnonzero(fate == STRANGE))
     tally = np.bincount(fate, minlength=5).tolist()
     counts = dict(zip(("events", "quiet", "unparsed", "outside", "ahead"), tally))
-    events, losses = part_losses(_one_each(events, columns))
+    losses = list_losses(events)
     coverage = sum_coverage([coverage, complete_coverage(losses)]) if losses.height else coverage
-    return Parsed(events, coverage, unparsed, {"lines": len(fate), **counts})
+    return Parsed(_one_each(events, columns), coverage, unparsed, {"lines": len(fate), **counts})
 
 
 def sum_coverage(parts: list[pl.DataFrame]) -> pl.DataFrame:
