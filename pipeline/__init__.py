@@ -2,6 +2,9 @@
 
 import os
 
-# Polars' allocator reads this when it is loaded: memory that is freed goes back to the system seconds later, since a night
-# asks for the same amounts again and again.
-os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:10000,muzzy_decay_ms:10000")
+# Polars' allocator reads this when it is loaded: a night asks for the same amounts of memory again and again, so that freed
+# memory goes back to the system only seconds later, large pieces like small ones, and comes in huge pages.
+os.environ.setdefault(
+    "_RJEM_MALLOC_CONF",
+    f"thp:always,oversize_threshold:0,narenas:{os.cpu_count() or 1},dirty_decay_ms:30000,muzzy_decay_ms:30000",
+)

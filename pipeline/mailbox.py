@@ -114,7 +114,9 @@ def _total(totals: list[Row], zone: tzinfo) -> str:
     first, more = totals[0], len(totals) - 1
     verb = "downloaded" if first["action"] == "downloaded" else "removed"
     others = f", and {counted(more, 'later session')} did so too" if more else ""
-    said = f"{counted(first['messages'], 'message')} of this mailbox {'was' if first['messages'] == 1 else 'were'} {verb}"
+    said = (
+        f"{counted(first['messages'], 'message')} of this mailbox {'was' if first['messages'] == 1 else 'were'} {verb}"
+    )
     return f"Later {said}{_by(first)} at {moment(first['at'], zone)}{others}; the log does not say which"
 
 

@@ -19,15 +19,16 @@ from hoptrace.pipeline.store import Store
 from hoptrace.schemas.errors import HoptraceError
 from hoptrace.schemas.events import EVENTS
 from hoptrace.schemas.fleet import Fleet, load_fleet
-from hoptrace.transforms.assemble_hops import AssembleHops, key_doors, key_foreign_doors
+from hoptrace.transforms.assemble_hops import AssembleHops, find_scanned, key_doors, key_foreign_doors
 from hoptrace.transforms.bundles import pack
 from hoptrace.transforms.carry import fold_clashes
 from hoptrace.transforms.cover import add_encoded
 from hoptrace.transforms.fold_sessions import FoldSessions
 from hoptrace.transforms.frames import encode_frame, frames_stay_here
 from hoptrace.transforms.holes import STATE_KINDS, add_handed, restore_logs
+from hoptrace.transforms.kinds import part_kinds
 from hoptrace.transforms.match_hops import GrowForest, MatchHops
-from hoptrace.transforms.parse_logs import ParseLogs, key_events, key_mailbox
+from hoptrace.transforms.parse_logs import ParseLogs, key_events, key_mailbox, key_scans
 from hoptrace.transforms.place_stays import PlaceStays
 from hoptrace.transforms.plan import Keyed, Night, Plan
 from hoptrace.transforms.read import Range
@@ -50,6 +51,7 @@ def trace_night(p: beam.Pipeline, ranges: Sequence[Range], state: pl.DataFrame, 
     told, state = state.filter(C("kind").is_in(STATE_KINDS)), state.filter(~C("kind").is_in(STATE_KINDS))
     boxed, state = state.filter(C("kind") == "mailbox"), state.filter(C("kind") != "mailbox")
     owned, waiting = state.filter(C("queue_id").is_not_null()), state.filter(C("queue_id").is_null())
+    scanned, waiting = waiting.filter(C("kind") == "filter"), waiting.filter(C("kind") != "filter")
 
     logs = p | "ranges" >> beam.Create(list(ranges), reshuffle=False) | ParseLogs(plan)
     hours, silent = (encode_frame(frame) for frame in restore_logs(told))
@@ -66,16 +68,23 @@ def trace_night(p: beam.Pipeline, ranges: Sequence[Range], state: pl.DataFrame, 
         Keyed
     )
 
-    kept = p | "open boxes" >> beam.Create(list(key_mailbox(boxed, plan.shards)), reshuffle=False).with_output_types(Keyed)
+    kept = p | "open boxes" >> beam.Create(list(key_mailbox(boxed, plan.shards)), reshuffle=False).with_output_types(
+        Keyed
+    )
 
     sessions = logs.sessions | FoldSessions(plan)
-    hops = (logs.keyed, sessions.keyed, carried) | "events" >> beam.Flatten() | AssembleHops(plan, coverage)
+    before = p | "open scans" >> beam.Create(
+        list(key_scans(part_kinds(scanned), plan.shards)), reshuffle=False
+    ).with_output_types(Keyed)
+    scans = (logs.scans, sessions.scans, before) | "scans" >> beam.Flatten()
+    hosts = scans | beam.FlatMap(find_scanned).with_output_types(str)
+    hops = (logs.keyed, sessions.keyed, carried) | "events" >> beam.Flatten() | AssembleHops(plan, coverage, hosts)
     tried = sessions.doors | "doors" >> beam.FlatMap(
         key_foreign_doors, plan, beam.pvalue.AsSingleton(coverage)
     ).with_output_types(Keyed)
     handed = p | "handed before" >> beam.Create([silent], reshuffle=False).with_output_types(bytes)
     handed = (hops.handed, handed) | "handings" >> beam.Flatten() | "all handed" >> beam.CombineGlobally(add_handed)
-    found = (hops.matches, tried, doors) | "matches" >> beam.Flatten() | MatchHops(plan)
+    found = (hops.matches, tried, doors, scans) | "matches" >> beam.Flatten() | MatchHops(plan)
     forest = found.candidates | GrowForest(plan)
     clashes = p | "open clashes" >> beam.Create(
         list(pack("clashes", fold_clashes(told), "hop", plan.shards)), reshuffle=False

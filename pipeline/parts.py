@@ -50,7 +50,7 @@ def write_part(root: Root, table: Table, day: str | None, frame: pl.DataFrame) -
     """Write `frame` as one new file in the table's folder for `day` (None: a table without days, which keeps them)."""
     rows = table.conform(frame).with_columns(pl.col(pl.Enum).cast(pl.String))
     sink = io.BytesIO()
-    rows.write_parquet(sink, compression="zstd", statistics=True)
+    rows.write_parquet(sink, compression="zstd", compression_level=1, statistics=True)
     name = f"part-{uuid.uuid4().hex}.parquet"
     path = name if day is None else f"{DAY}={day}/{name}"
     root.write(f"{table.name}/{path}", sink.getvalue())

@@ -29,7 +29,7 @@ from hoptrace.transforms.publishable import tell_night
 from hoptrace.transforms.read import FileReport
 from hoptrace.transforms.skew import find_skew
 from hoptrace.transforms.stamps import HOUR
-from hoptrace.transforms.summarise import add_up
+from hoptrace.transforms.summarise import add_up, cut_tail, put_together
 
 C = pl.col
 MUST_AGREE = (
@@ -185,7 +185,13 @@ class PublishNight(beam.PTransform):  # type: ignore[misc]
         logs = read_logs(covered, handed, plan.fleet.clocks())
         files = list_files([json.loads(data) for data in told.get("file", [])])
         small = {
-            "delay_stats": add_up([decode_frame(data) for data in told.get("stats", [])]),
+            "delay_stats": add_up(
+                [
+                    cut_tail(
+                        put_together([decode_frame(data) for data in told.get("stats", [])]), plan.fleet.warn_after_us
+                    )
+                ]
+            ),
             "coverage": write_coverage(told.get("coverage", []), logs, told.get("skew", []), plan.night),
             "unparsed": add_templates([decode_frame(data) for data in told.get("unparsed", [])]),
             "files": files,

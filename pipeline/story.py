@@ -23,6 +23,21 @@ STAGE_WORDS = {
     "between_hosts": "between the hosts",
 }
 NOTICE_WORDS = {"bounce_notice": "bounce notice", "delay_notice": "delay notice", "success_notice": "success notice"}
+VERDICT_WORDS = {
+    "infected": "Found to carry a virus",
+    "banned": "Found to hold a banned attachment",
+    "spam": "Taken for spam",
+    "forged": "Taken for forged, by the sender's DMARC policy,",
+    "blocked": "Blocked by a rule",
+    "greylisted": "Put off until the client tries again",
+    "deferred": "Put off",
+    "bad_header": "Found to have a broken header",
+    "oversized": "Found too large to be scanned",
+    "clean": "Found clean",
+    "unchecked": "Not checked",
+    "dmarc_fail": "Failed DMARC",
+    "dkim_fail": "Failed DKIM",
+}
 PASSED_ON = ("delivered", "in_transit", "missing", "unknown")
 SAID = 160
 
@@ -45,7 +60,7 @@ def story(row: Row, notices: Sequence[Row], zone: tzinfo) -> list[RenderableType
     """One row of `deliveries` or `open`, with the notices about it."""
     page: list[RenderableType] = [printing.title(f"{_sender(row)} -> {_recipient(row)}")]
     page.append(printing.line(outcome_sentence(row, zone), indent=2))
-    page += [printing.line(text, indent=2) for text in (*_facts(row, zone), *_remarks(row))]
+    page += [printing.line(text, indent=2) for text in (*_facts(row, zone), *_verdict(row, zone), *_remarks(row))]
     hops: list[Row] = row["hops"] or []
     for place, hop in enumerate(hops):
         after = hops[place + 1] if place + 1 < len(hops) else None
@@ -135,6 +150,19 @@ def _facts(row: Row, zone: tzinfo) -> list[str]:
         facts.append(f"First tried at our door {moment(first, zone)}, {span(waited)} before it was accepted")
     facts.append(f"Message-ID {row['message_id'] or 'none'}, trace {row['trace_id']}")
     return facts
+
+
+def _verdict(row: Row, zone: tzinfo) -> list[str]:
+    if not row.get("verdict"):
+        return []
+    score, required = row["spam_score"], row["spam_required"]
+    said = (
+        f", score {score:g}" + (f" of {required:g} required" if required is not None else "")
+        if score is not None
+        else ""
+    )
+    word = VERDICT_WORDS.get(row["verdict"], f"Verdict {row['verdict']}")
+    return [f"{word} by {clean(row['verdict_by'])} at {moment(row['verdict_at'], zone)}{said}"]
 
 
 def _remarks(row: Row) -> list[str]:

@@ -63,7 +63,10 @@ def summary_page(store: Store, days: Sequence[str], zone: tzinfo) -> list[Render
     page += _slowest_page(told["slowest"], zone)
     page += _routes_page(told["routes"])
     page += unparsed_page(store, days, 5) + errors_page(store, days, 5) + holes_page(store, days, zone, 5)
-    page += [printing.title("Where it lies"), printing.verbatim(f"{store.root.url} (Delta Lake tables, docs/tables.md)")]
+    page += [
+        printing.title("Where it lies"),
+        printing.verbatim(f"{store.root.url} (Delta Lake tables, docs/tables.md)"),
+    ]
     return page + _example(store, told["slowest"], zone)
 
 

@@ -8,6 +8,12 @@ TEXT = pl.String
 RELATIVE_ERROR = 0.01
 """Largest relative error of a quantile read from the sketch: buckets grow by (1 + e) / (1 - e)."""
 
+TAILED = ("recipient_domain", "sender_domain", "next_hop", "hop")
+"""Dimensions of which strangers choose the values, so that most values are rare."""
+
+FEW, OTHER = 10, "(other)"
+"""A value of these with fewer recipients in the hour is counted under OTHER, except for what was late: that keeps its name."""
+
 DELAY_STATS = Table(
     "delay_stats",
     {
@@ -16,7 +22,11 @@ DELAY_STATS = Table(
             TEXT,
             "fleet, entry_host, host, route (path, a>b>c), hop (a>b), recipient_domain, sender_domain, next_hop, stage, cause",
         ),
-        "value": (TEXT, "the dimension's value; 'all' for fleet"),
+        "value": (
+            TEXT,
+            "the dimension's value; 'all' for fleet; '(other)' for domains and next hops of fewer than 10 recipients in the hour, "
+            "except for what was late: that keeps its name",
+        ),
         "population": (TEXT, "mail or notices"),
         "metric": (TEXT, "end_to_end, dwell or open_age"),
         "outcome": (TEXT, "outcome of the rows counted"),

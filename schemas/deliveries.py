@@ -46,7 +46,10 @@ DELIVERIES = Table(
             "deleted, missing, unknown; in `open`: queued, held, in_transit",
         ),
         "place": (TEXT, "delivered: mailbox, outside or program"),
-        "folder": (TEXT, "mailbox folder, where the store tells"),
+        "folder": (
+            TEXT,
+            "mailbox folder, where the store tells; the filter's own name for what it put into quarantine",
+        ),
         "delay_s": (pl.Float64, "seconds from submitted_at to resolved_at; in `open` to the end of the night"),
         "delay_class": (TEXT, "on_time < 4 h <= late < 4 d <= overdue"),
         "warned_at": (TIME, "arrival of the first delay notice to the sender"),
@@ -62,6 +65,15 @@ DELIVERIES = Table(
         "dsn": (TEXT, "last enhanced status code"),
         "reply": (TEXT, "last reply"),
         "cause": (TEXT, "why, from a fixed vocabulary; null for delivered mail"),
+        "verdict": (
+            TEXT,
+            "a content filter's finding: infected, banned, spam, forged (DMARC policy), blocked, greylisted, deferred, bad_header, "
+            "oversized, clean, unchecked, dmarc_fail, dkim_fail; null where no filter's log says one",
+        ),
+        "spam_score": (pl.Float64, "the spam score that this filter gave; null where its log names none"),
+        "spam_required": (pl.Float64, "the score from which it takes a message for spam, where its log says so"),
+        "verdict_by": (TEXT, "the filter: amavis, rspamd, spamd, pmg-smtp-filter ..."),
+        "verdict_at": (TIME, "when it said so"),
         "certainty": (TEXT, "certain, likely or incomplete"),
         "would_settle": (TEXT, "host and UTC hour of the log that would settle an unknown or incomplete row: 'mx01 2026-01-02 07:00Z'"),
         "flags": (pl.List(TEXT), "maybe_duplicate, quarantined_copy, recipients_incomplete, cold_start"),

@@ -26,6 +26,7 @@ KINDS = (
     "store",  # a mail store put it somewhere: folder, redirect, discard
     "filter",  # a content filter's verdict, with both queue IDs where it knows them
     "mailbox",  # later in the mailbox: expunged, downloaded, deleted, moved
+    "part",  # a piece of a filter's line that was too long for syslog (reply: the piece as logged)
     "loss",  # the log itself lost lines: how many (size), whose (reply)
     "lines",  # only in open_hops: minutes of the hour `stamp` in which the host's log has lines, as bits (size)
     "hole",  # only in open_hops: a hole in the host's log from `stamp` on for `delay`, known since `size`, and why (reply)
@@ -46,7 +47,7 @@ EVENTS = Table(
         ),
         "instance": (TEXT, "syslog name before the first '/', e.g. postfix or postfix-in; dovecot, exim ..."),
         "service": (TEXT, "daemon within the program (smtpd, qmgr, lmtp); null where the log lost it"),
-        "pid": (pl.Int64, "process ID"),
+        "pid": (pl.Int64, "process ID, of the kinds that sessions are told by"),
         "session": (TEXT, "SMTP session as the daemon names it, where it does; else its pid tells sessions apart"),
         "kind": (pl.Enum(KINDS), "what the line says"),
         "queue_id": (TEXT, "the message's ID on this host: queue ID, or the store's session ID"),
@@ -83,6 +84,8 @@ EVENTS = Table(
         "folder": (TEXT, "mailbox folder"),
         "user": (TEXT, "mailbox user"),
         "repeat": (pl.Int64, "how often the line stands for itself ('message repeated N times'), else 1"),
+        "score": (pl.Float64, "filter: the spam score that it gave"),
+        "required_score": (pl.Float64, "filter: the score from which it takes a message for spam"),
     },
     order=("host", "stamp", "place"),
 )

@@ -24,8 +24,8 @@ HANDOFFS = Table(
         ),
         "strength": (TEXT, "certain or likely"),
         "gap_s": (pl.Float64, "seconds from the giver's status line to the taker's first line; may be negative"),
-        "late": (pl.Boolean, "seen too late to change a published row"),
-        "duplicate": (pl.Boolean, "a second copy for a recipient that already had one"),
+        "late": (pl.Boolean, "the giver logged it too late to change a published row: it links no traces"),
+        "duplicate": (pl.Boolean, "a second copy: an earlier try, whose answer was lost, had left one"),
     },
     order=("from_host", "from_epoch", "from_queue_id", "to_host", "to_epoch", "to_queue_id", "recipient"),
 )

@@ -3,6 +3,7 @@
 import dataclasses
 import random
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import polars as pl
@@ -130,6 +131,21 @@ def handed(second: float, host: str, queue_id: str, recipient: str, to: str, nex
     )
 
 
+def lost(second: float, host: str, queue_id: str, recipient: str, to: str) -> Row:
+    """An attempt whose answer was lost: host `to` of ours may have a copy."""
+    return tried(
+        second,
+        host,
+        queue_id,
+        recipient,
+        "deferred",
+        dsn="4.4.2",
+        relay_name=f"{to}.our.test",
+        relay_ip=f"10.0.0.{HOSTS.index(to) + 1}",
+        reply=f"lost connection with {to}.our.test while sending end of data -- message may be sent more than once",
+    )
+
+
 def left(second: float, host: str, queue_id: str) -> Row:
     """The queue is done with it."""
     return event(second, host, queue_id, "leave", service="qmgr")
@@ -207,6 +223,15 @@ def busy_log(seed: int, mails: int = 84, hours: float = 6) -> list[Row]:
         _read,
         _split,
         _put_off,
+        _greylisted_inside,
+        _deferred_after_data,
+        _sent_again,
+        _told_late,
+        _scanned,
+        _kept,
+        _wrapped,
+        _put_back,
+        _passed,
     )
     rows: list[Row] = []
     for number in range(mails):
@@ -318,6 +343,87 @@ def _greylisted(at: float, n: int, rnd: random.Random) -> list[Row]:
     ]
 
 
+def _greylisted_inside(at: float, n: int, rnd: random.Random) -> list[Row]:
+    """Of two recipients one is turned away inside the queue ID, and comes again or not; the other is tried for long."""
+    one, wait, who = f"GI{n:04X}", rnd.choice([300, 4000]), {"sender": f"i{n}@far.test", "recipient": "c@our.test"}
+    again = rnd.randint(0, 3)
+    rows = [
+        *came(at, "mx1", one, f"m{n}@far.test", who["sender"]),
+        turned(at + 0.05, "mx1", queue_id=one, **who),
+        tried(at + 1, "mx1", one, "b@our.test", "deferred"),
+        tried(at + 3 * wait, "mx1", one, "b@our.test"),
+        left(at + 3 * wait + 0.1, "mx1", one),
+        *(turned(at + k * wait, "mx1", **who, pid=5000 + n) for k in range(1, again)),
+    ]
+    if again == 3 or rnd.random() < 0.3:
+        return rows
+    two, end = f"GJ{n:04X}", at + (again + 1) * wait
+    return [*rows, *came(end, "mx1", two, f"m{n}@far.test", who["sender"]),
+            tried(end + 2, "mx1", two, who["recipient"]), left(end + 3, "mx1", two)]  # fmt: skip
+
+
+def _deferred_after_data(at: float, n: int, rnd: random.Random) -> list[Row]:
+    """A milter defers the whole message once or twice; then it comes in, or not."""
+    wait, tries, rows, mid = rnd.choice([300, 4000]), rnd.randint(1, 2), [], f"m{n}@far.test"
+    who = {"sender": f"d{n}@far.test", "recipient": "b@our.test"}
+    for k in range(tries):
+        one, begin = f"DA{n:03X}{k}", at + k * wait
+        rows += [
+            *came(begin, "mx1", one, mid, who["sender"])[:2],
+            event(begin + 0.3, "mx1", one, "refuse", service="cleanup", action="reject", dsn="4.7.1",
+                  reply="4.7.1 try again later", stage="END-OF-MESSAGE", **who),
+        ]  # fmt: skip
+    if rnd.random() < 0.4:
+        return rows
+    two, end = f"DB{n:04X}", at + tries * wait
+    return [*rows, *came(end, "mx1", two, mid, who["sender"]), tried(end + 2, "mx1", two, "b@our.test"),
+            left(end + 3, "mx1", two)]  # fmt: skip
+
+
+def _sent_again(at: float, n: int, rnd: random.Random) -> list[Row]:
+    """One or two tries whose answer was lost, of which out1 has copies or not; then a last try, or none."""
+    one, mid, wait, rows = f"AG{n:04X}", f"m{n}@far.test", rnd.choice([60, 1300, 5000]), []
+    times = rnd.randint(1, 3)
+    for k in range(1, times + 1):
+        then, copy = at + k * wait, f"AH{n:03X}{k}"
+        if k == 2 and rnd.random() < 0.5:
+            rows.append(tried(then, "smtp1", one, "b@far.test", "deferred"))
+            continue
+        rows.append(lost(then, "smtp1", one, "b@far.test", "out1"))
+        if rnd.random() < 0.7:
+            end = then + rnd.choice([1, 700, 4000])
+            rows += [
+                *came(then - 0.5, "out1", copy, mid, **from_host("smtp1")),
+                tried(end, "out1", copy, "b@far.test", rnd.choice(["sent", "sent", "bounced"])),
+                left(end + 0.1, "out1", copy),
+            ]
+    last, two, way = at + (times + 1) * wait, f"AI{n:04X}", rnd.choice(["handed", "handed", "bounced", "never"])
+    rows += came(at, "smtp1", one, mid)
+    if way == "handed":
+        rows += [
+            handed(last, "smtp1", one, "b@far.test", "out1", two),
+            *came(last - 0.5, "out1", two, mid, **from_host("smtp1")),
+            tried(last + wait, "out1", two, "b@far.test"),
+            left(last + wait + 0.1, "out1", two),
+        ]
+    elif way == "bounced":
+        rows.append(tried(last, "smtp1", one, "b@far.test", "bounced"))
+    return rows if way == "never" else [*rows, left(last + 0.1, "smtp1", one)]
+
+
+def _told_late(at: float, n: int, rnd: random.Random) -> list[Row]:
+    """A transfer that the giver logs long after the next host was done with the mail."""
+    one, two, mid, took = f"AT{n:04X}", f"AU{n:04X}", f"m{n}@far.test", rnd.choice([1000, 2500, 7000, 30_000])
+    return [
+        *came(at, "smtp1", one, mid),
+        handed(at + took, "smtp1", one, "b@far.test", "out1", two, delay_transmit=(took - 5) * SECOND),
+        left(at + took + 0.1, "smtp1", one),
+        *came(at + 6, "out1", two, mid, **from_host("smtp1")),
+        tried(at + 8, "out1", two, "b@far.test"),
+        left(at + 9, "out1", two),
+    ]
+
+
 def _refused(at: float, n: int, rnd: random.Random) -> list[Row]:
     return [
         turned(at + k * 60, "mx1", f"spam{n}@far.test", "b@our.test", 550, pid=2000 + n)
@@ -385,6 +491,143 @@ def _filtered(at: float, n: int, rnd: random.Random) -> list[Row]:
     """A mail that only its filter's verdict tells of."""
     return [
         event(at, "mx1", f"O{n:05X}", "filter", instance="amavis", sender="a@far.test", message_id=f"m{n}@far.test")
+    ]
+
+
+def _scanned(at: float, n: int, rnd: random.Random) -> list[Row]:
+    """Mails that share a Message-ID with others, each scanned before, while or after its queue takes it."""
+    rows, mid = [], f"shared{n % 2}@far.test"
+    for k in range(3):
+        one, begin, score = f"G{n:04X}{k}", at + k * rnd.choice([2, 300, 1500]), float(rnd.randint(-2, 12))
+        wait, said = rnd.choice([5, 900]), {"message_id": mid, "score": score, "required_score": 5.0}
+        for when in (rnd.choice([-500, -3, 1, 700]), 2000):
+            rows.append(
+                event(
+                    begin + when,
+                    "mx1",
+                    None,
+                    "filter",
+                    instance="spamd",
+                    action="spam" if score >= 5 else "clean",
+                    **said,
+                )
+            )
+        rows += [
+            *came(begin, "mx1", one, mid),
+            tried(begin + wait, "mx1", one, "b@far.test"),
+            left(begin + wait + 1, "mx1", one),
+        ]
+    return rows
+
+
+def _kept(at: float, n: int, rnd: random.Random) -> list[Row]:
+    """A filter quarantines a mail for one recipient, and passes it with a copy in quarantine for the other."""
+    one, two, wait = f"HA{n:04X}", f"HB{n:04X}", rnd.choice([5, 1800])
+    said = {"instance": "amavis", "score": 29.0, "action": "spam", "folder": f"spam-{n}.gz"}
+    door = {"relay_name": "127.0.0.1", "relay_ip": "127.0.0.1"}
+    return [
+        *came(at, "mx1", one, f"m{n}@far.test", nrcpt=2),
+        *came(at + 2, "mx1", two, f"m{n}@far.test", client_name="localhost", client_ip="127.0.0.1"),
+        event(at + 2.5, "mx1", one, "filter", recipient="b0@our.test", status="quarantined", **said),
+        event(at + 2.6, "mx1", one, "filter", recipient="b1@our.test", next_queue_id=two, **said),
+        tried(at + 3, "mx1", one, "b0@our.test", reply="250 2.7.0 Ok, discarded, id=1-2 - spam", **door),
+        tried(at + 3, "mx1", one, "b1@our.test", next_queue_id=two, reply=f"250 2.0.0 Ok: queued as {two}", **door),
+        left(at + 3.1, "mx1", one),
+        tried(at + 3 + wait, "mx1", two, "b1@our.test"),
+        left(at + 4 + wait, "mx1", two),
+    ]
+
+
+def _wrapped(at: float, n: int, rnd: random.Random) -> list[Row]:
+    """A filter's line in three pieces."""
+    one, wait = f"VA{n:04X}", rnd.choice([5, 1800])
+    text = (
+        f"Blocked SPAM {{DiscardedInbound,Quarantined}}, [192.0.2.9]:1 <a@far.test> -> <b@our.test>, quarantine: spam-{n}.gz, "
+        f"Queue-ID: {one}, Message-ID: <m{n}@far.test>, mail_id: x1, Hits: 29, size: 1473, 1650 ms"
+    )
+    cuts = (0, rnd.randint(60, 100), rnd.randint(110, 180), len(text))
+    pieces = ["..." * (a > 0) + text[a:b] + "..." * (b < len(text)) for a, b in pairwise(cuts)]
+    own = {"instance": "amavis", "pid": 4000 + n, "session": f"{4000 + n:05d}-01"}
+    return [
+        *came(at, "mx1", one, f"m{n}@far.test"),
+        *(event(at + wait + k / 10, "mx1", None, "part", reply=piece, **own) for k, piece in enumerate(pieces)),
+        tried(
+            at + wait + 0.4,
+            "mx1",
+            one,
+            "b@our.test",
+            relay_name="127.0.0.1",
+            relay_ip="127.0.0.1",
+            reply="250 2.7.0 Ok, discarded",
+        ),
+        left(at + wait + 0.5, "mx1", one),
+    ]
+
+
+def _put_back(at: float, n: int, rnd: random.Random) -> list[Row]:
+    """A filter takes mail off the hold queue, and puts it back under another ID or keeps it."""
+    one, two, wait = f"WA{n:04X}", f"WB{n:04X}", rnd.choice([5, 1800])
+    who = {"sender": "a@far.test", "recipient": "b@our.test", "instance": "mailscanner"}
+    rows = [
+        event(at, "mx1", one, "arrive", service="smtpd", client_ip="192.0.2.9", arrival="smtp"),
+        event(at + 0.1, "mx1", one, "refuse", **{**who, "instance": "postfix"}, action="hold", stage="header"),
+        event(at + 0.2, "mx1", one, "message", message_id=f"m{n}@far.test"),
+        event(at + wait, "mx1", one, "filter", action="spam", score=7.2, required_score=4.0, instance="mailscanner"),
+    ]
+    if rnd.random() < 0.5:
+        kept = event(
+            at + wait + 0.2, "mx1", one, "filter", action="store", status="quarantined", instance="mailscanner"
+        )
+        return [*rows, kept]
+    return [
+        *rows,
+        event(at + wait + 0.3, "mx1", one, "requeue", next_queue_id=two, instance="mailscanner"),
+        event(at + wait + 0.2, "mx1", two, "queue", sender="a@far.test", size=1000, nrcpt=1),
+        tried(at + 2 * wait + 1, "mx1", two, "b@our.test"),
+        left(at + 2 * wait + 2, "mx1", two),
+    ]
+
+
+def _passed(at: float, n: int, rnd: random.Random) -> list[Row]:
+    """A filter that has stays of its own: it passes one recipient on, and quarantines the other."""
+    one, stay, two, wait = f"XA{n:04X}", f"25B4A4695A3F{n:04X}", f"XB{n:04X}", rnd.choice([5, 1800])
+    door, pmg = {"relay_name": "127.0.0.1", "relay_ip": "127.0.0.1"}, {"instance": "pmg-smtp-filter"}
+    handed_over = {"next_queue_id": stay, "reply": f"250 2.5.0 OK ({stay})", **door}
+    moved = event(
+        at + 3,
+        "mx1",
+        stay,
+        "attempt",
+        recipient="b1@our.test",
+        status="quarantined",
+        action="spam",
+        folder="C1A4",
+        **pmg,
+    )
+    return [
+        *came(at, "mx1", one, f"m{n}@far.test", nrcpt=2),
+        event(at + 1, "mx1", stay, "message", message_id=f"m{n}@far.test", **pmg),
+        event(at + 1.5, "mx1", stay, "filter", action="scored", score=6.0, required_score=5.0, **pmg),
+        *came(at + 2, "mx1", two, f"m{n}@far.test", client_name="localhost", client_ip="127.0.0.1"),
+        event(
+            at + 2.5,
+            "mx1",
+            stay,
+            "attempt",
+            recipient="b0@our.test",
+            status="sent",
+            action="passed",
+            next_queue_id=two,
+            relay_name="localhost",
+            **pmg,
+        ),
+        moved,
+        event(at + 3.1, "mx1", stay, "leave", **pmg),
+        tried(at + 3.2, "mx1", one, "b0@our.test", **handed_over),
+        tried(at + 3.2, "mx1", one, "b1@our.test", **handed_over),
+        left(at + 3.3, "mx1", one),
+        tried(at + 3 + wait, "mx1", two, "b0@our.test"),
+        left(at + 4 + wait, "mx1", two),
     ]
 
 

@@ -227,6 +227,8 @@ def columns(fields: Mapping[str, Any]) -> dict[str, Any]:
             out[name] = _microseconds(value)
         elif EVENTS.schema[name] == pl.Int64:
             out[name] = int(value) if isinstance(value, int) or regex.fullmatch(r"[0-9]{1,18}", value) else None
+        elif EVENTS.schema[name] == pl.Float64:
+            out[name] = float(value) if regex.fullmatch(r"-?[0-9]+(?:\.[0-9]+)?", value) else None
         else:
             out[name] = value
     return {name: value for name, value in out.items() if value is not None}

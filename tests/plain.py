@@ -10,7 +10,7 @@ from hoptrace.schemas.catalog import DAY_TABLES
 from hoptrace.schemas.coverage import HOLES
 from hoptrace.schemas.events import EVENTS
 from hoptrace.schemas.fleet import Fleet
-from hoptrace.transforms import assemble, doors, links, roots, sessions
+from hoptrace.transforms import assemble, doors, links, roots, scans, sessions
 from hoptrace.transforms.assemble_hops import cut_ahead
 from hoptrace.transforms.carry import fold_clashes
 from hoptrace.transforms.cover import add_coverage
@@ -19,11 +19,11 @@ from hoptrace.transforms.holes import STATE_KINDS, carry_logs, count_handed, mak
 from hoptrace.transforms.kinds import part_kinds
 from hoptrace.transforms.mailbox import fold_mailbox, select_mailbox
 from hoptrace.transforms.parse import complete_coverage
-from hoptrace.transforms.parse_logs import of_hops
 from hoptrace.transforms.plan import Night
 from hoptrace.transforms.publishable import NightTables, tell_night
 from hoptrace.transforms.stamps import DAY, HOUR, MINUTE
 from hoptrace.transforms.summarise import add_up
+from hoptrace.transforms.wrapped import rejoin_lines
 
 C = pl.col
 PUBLISHED = ("deliveries", "hops", "hop_recipients", "handoffs", "notices", "mailbox_events")
@@ -31,7 +31,7 @@ PUBLISHED = ("deliveries", "hops", "hop_recipients", "handoffs", "notices", "mai
 
 def key_events(events: pl.DataFrame) -> pl.DataFrame:
     """Events that name a queue ID, with the key that they are folded by."""
-    owned = events.filter(of_hops())
+    owned = events.filter(C("queue_id").is_not_null() & (C("kind") != "mailbox"))
     return owned.with_columns(hash_columns(owned, ["host", "queue_id"]).alias("key"))
 
 
@@ -53,8 +53,9 @@ def run_plain(
     hours = add_coverage([hours, *([read] if isinstance(read, pl.DataFrame) else [])])
     hosts = make_logs(hours, handed, {}).hosts if isinstance(read, pl.DataFrame) else frozenset(read)
     boxed, state = state.filter(C("kind") == "mailbox"), state.filter(C("kind") != "mailbox")
-    boxes = fold_mailbox(pl.concat([select_mailbox(events), select_mailbox(boxed)]), night)
-    told = sessions.fold_sessions(events)
+    boxes = fold_mailbox(pl.concat([select_mailbox(part_kinds(events)), select_mailbox(part_kinds(boxed))]), night)
+    events = pl.concat([events, rejoin_lines(part_kinds(events), fleet)])
+    told = sessions.fold_sessions(sessions.select_sessions(part_kinds(events)))
     crossing = sessions.cut_sessions(told, night.ends_at)
     told = told.drop("since")
     keyed = key_events(pl.concat([events, told, state]))
@@ -65,7 +66,7 @@ def run_plain(
         [
             doors.outside(told.filter(C("queue_id").is_null()), fleet, hosts),
             doors.outside(stays.doors, fleet, hosts),
-            state.filter(C("queue_id").is_null()),
+            state.filter(C("queue_id").is_null() & (C("kind") != "filter")),
         ]
     )
     own = links.index_hops(stays.hops, stays.recipients)
@@ -83,10 +84,13 @@ def run_plain(
     forest = roots.grow_forest(candidates)
     came_in = doors.name_client(doors.accepted(stays.hops, stays.recipients))
     series = doors.match_series(doors.name_client(tries), came_in, night.ends_at)
+    lines = scans.select_scans(part_kinds(pl.concat([events, state])))
+    scanned = scans.match_scans(lines, scans.seek_scans(stays.hops, frozenset(lines["host"])))
     placed = {
         "hops": roots.place_hops(stays.hops, forest), "recipients": stays.recipients, "notices": stays.notices,
         "cut_hops": roots.place_hops(cut.hops, forest), "cut_recipients": cut.recipients, "cut_notices": cut.notices,
-        "filters": stays.filters, "cut_filters": cut.filters,
+        "filters": pl.concat([stays.filters, scanned], how="diagonal"),
+        "cut_filters": pl.concat([cut.filters, scanned.filter(C("at") < night.ends_at)], how="diagonal"),
         "clashes": pl.concat([links.find_clashes(own, claims).select("hop", "queue_id"), fold_clashes(clashes)]),
         "firsts": series.firsts, "refusals": doors.write_refusals(series.never, night.ends_at),
     }  # fmt: skip
@@ -102,7 +106,17 @@ def run_plain(
     return replace(
         told_night,
         tables={**told_night.tables, "mailbox_events": boxes.rows},
-        carried=pl.concat([EVENTS.conform(told_night.carried), waiting, crossing, later, boxes.carried, logs_state]),
+        carried=pl.concat(
+            [
+                EVENTS.conform(told_night.carried),
+                waiting,
+                crossing,
+                later,
+                scans.wait_scans(lines, night.ends_at),
+                boxes.carried,
+                logs_state,
+            ]
+        ),
     )
 
 

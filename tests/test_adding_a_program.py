@@ -53,7 +53,9 @@ def parse(lines: list[str], grammars: Grammars) -> Parsed:
 def test_an_example_yields_what_the_page_says(row: dict[str, Any], grammars: Grammars, plain: oracle.Grammar) -> None:
     tag, text = oracle.split(row["example"])
     assert plain.owns(tag)
-    assert [(found.kind, fields) for found, fields in plain.matches(None, text)] == [(row["kind"], row.get("yields", {}))]
+    assert [(found.kind, fields) for found, fields in plain.matches(None, text)] == [
+        (row["kind"], row.get("yields", {}))
+    ]
     parsed = parse([row["example"]], grammars)
     assert parsed.counts["quiet" if row["kind"] == "quiet" else "events"] == 1
     fast = [{name: event[name] for name in MINE if event[name] is not None} for event in parsed.events.to_dicts()]
@@ -64,7 +66,11 @@ def test_an_example_yields_what_the_page_says(row: dict[str, Any], grammars: Gra
     ("line", "kind", "fields"),
     [
         (f"{ID} from=<> to=bo@firma.test sent", "attempt", {"recipient": "bo@firma.test", "status": "sent"}),
-        (f"{ID} from=a@x to=b@y failed (permanent): 550 to=c@z sent", "attempt", {"recipient": "b@y", "status": "bounced"}),
+        (
+            f"{ID} from=a@x to=b@y failed (permanent): 550 to=c@z sent",
+            "attempt",
+            {"recipient": "b@y", "status": "bounced"},
+        ),
         (f"{ID} from=a@x to=b@y failed (temporary): {ID} from=a@x all done", "attempt", {"status": "deferred"}),
     ],
 )

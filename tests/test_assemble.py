@@ -11,7 +11,7 @@ from hoptrace.transforms.assemble import Stays, assemble_hops
 from hoptrace.transforms.assemble_hops import cut_ahead
 from hoptrace.transforms.carry import unfold_hops
 from hoptrace.transforms.kinds import part_kinds, whole_events
-from hoptrace.transforms.sessions import fold_sessions
+from hoptrace.transforms.sessions import fold_sessions, select_sessions
 from tests.made import FLEET, READ, Row, busy_log, came, event, frame, keyed, left, shuffled, tried, turned, us
 
 C = pl.col
@@ -22,7 +22,7 @@ QUICK = settings(max_examples=12, deadline=None)
 
 def owned(events: pl.DataFrame) -> pl.DataFrame:
     """Events of queue IDs, with those that sessions lend them."""
-    both = pl.concat([events, fold_sessions(events).drop("since")])
+    both = pl.concat([events, fold_sessions(select_sessions(part_kinds(events))).drop("since")])
     return keyed(both.filter(C("queue_id").is_not_null()))
 
 

@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import polars as pl
 import pytest
 
 from hoptrace.pipeline import printing
 from hoptrace.pipeline.find import Question, bare_id, find, parse_at
 from hoptrace.pipeline.store import Store
-from hoptrace.pipeline.story import outcome_sentence, story_page
+from hoptrace.pipeline.story import VERDICT_WORDS, outcome_sentence, story, story_page
+from hoptrace.schemas.deliveries import DELIVERIES
 from hoptrace.schemas.errors import HoptraceError
+from hoptrace.schemas.verdicts import VERDICTS
 from tests.frames import DAY1, DAY2, T0, delivery, make_store
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -126,6 +129,20 @@ def test_every_outcome_has_its_sentence(outcome: str) -> None:
     age = 2 * 86400 + 3 * 3600.0 if outcome in ("queued", "held") else None
     row = delivery("a", "b@c", outcome, resolved_at=T0, delay_s=age, reply="550 no", cause=None, place=None, hops=[])
     assert outcome_sentence(row, COPENHAGEN) == OUTCOMES[outcome]
+
+
+def test_the_story_tells_verdict_and_score() -> None:
+    found = {"verdict": "spam", "spam_score": 7.2, "spam_required": 5.0, "verdict_by": "amavis", "verdict_at": T0}
+    told = "Taken for spam by amavis at 2026-03-01 14:03:22"
+    for score, required, end in ((7.2, 5.0, ", score 7.2 of 5 required"), (29.0, None, ", score 29"), (None, 5.0, "")):
+        row = DELIVERIES.conform(
+            pl.DataFrame(
+                [delivery("a", "b@c", "delivered", **{**found, "spam_score": score, "spam_required": required})]
+            )
+        ).row(0, named=True)
+        page = printing.render(story({**row, "mailbox": []}, [], COPENHAGEN))
+        assert [line.strip() for line in page.splitlines() if "spam" in line] == [told + end]
+    assert set(VERDICT_WORDS) == set(VERDICTS)
 
 
 def test_times_and_ids_as_people_write_them() -> None:

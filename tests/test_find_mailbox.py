@@ -36,7 +36,9 @@ def tell(place: Path, events: list[dict[str, Any]], row: dict[str, Any] = MAILBO
     if events:
         frame = MAILBOX_EVENTS.conform(pl.DataFrame(events, infer_schema_length=None))
         parts["mailbox_events"] = [store.write_part(MAILBOX_EVENTS, DAY1, frame)]
-    store.publish(DAY1, parts, {"starts_at": after(-50_000), "ends_at": after(36_400), "cold_start": True, "counts": {}})
+    store.publish(
+        DAY1, parts, {"starts_at": after(-50_000), "ends_at": after(36_400), "cold_start": True, "counts": {}}
+    )
     (found,) = find(store, Question(sender="anna")).rows
     page = printing.render(story_page(find(store, Question(sender="anna")), UTC)).replace("\n  ", " ")
     lines = mailbox_lines(found, UTC)

@@ -109,7 +109,14 @@ def test_the_fast_engine_finds_the_same_ids_in_replies() -> None:
 def test_the_fast_engine_reads_every_example_alike() -> None:
     fast, counts = read_fast([row.example for _, row in LOGS])
     quiet = sum(row.kind in ("quiet", "loss") for _, row in LOGS)
-    assert counts == {"lines": len(LOGS), "events": len(LOGS) - quiet, "quiet": quiet, "unparsed": 0, "outside": 0, "ahead": 0}
+    assert counts == {
+        "lines": len(LOGS),
+        "events": len(LOGS) - quiet,
+        "quiet": quiet,
+        "unparsed": 0,
+        "outside": 0,
+        "ahead": 0,
+    }
     for (grammar, row), found in zip(LOGS, fast, strict=True):
         agree(row.example, found, (row, dict(row.yields)), grammar.service(oracle.split(row.example)[0]))
 

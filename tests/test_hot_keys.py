@@ -116,6 +116,40 @@ def test_one_message_id_on_many_mails() -> None:
     assert sum(told.tables[name].height for name in ("deliveries", "open")) >= MANY
 
 
+def test_one_mail_handed_over_many_times_without_queue_ids() -> None:
+    """A list whose every member is a mail of its own at the next host, where no reply names the queue ID."""
+    told = run(
+        column("arrive", host="smtp1", queue_id="ABCDE1", arrival="smtp", client_ip="192.0.2.1").head(1),
+        column("message", host="smtp1", queue_id="ABCDE1", message_id="m@far.test").head(1),
+        column("queue", host="smtp1", queue_id="ABCDE1", sender="a@far.test", nrcpt=MANY).head(1),
+        column(
+            "attempt",
+            host="smtp1",
+            queue_id="ABCDE1",
+            recipient=named("b") + "@far.test",
+            status="sent",
+            reply="250 ok",
+            relay_name="out1.our.test",
+            relay_ip="10.0.0.3",
+        ),
+        column("arrive", host="out1", queue_id=named("B"), arrival="smtp", **from_host("smtp1")),
+        column("message", host="out1", queue_id=named("B"), message_id="m@far.test"),
+        column("queue", host="out1", queue_id=named("B"), sender="a@far.test", nrcpt=1),
+        column(
+            "attempt",
+            host="out1",
+            queue_id=named("B"),
+            recipient=named("b") + "@far.test",
+            status="sent",
+            reply="250 ok",
+            relay_name="far.test",
+        ),
+    )
+    rows = told.tables["deliveries"]
+    assert (rows.height, rows["recipient"].n_unique()) == (MANY, MANY)
+    assert rows["path"].unique().to_list() == [["smtp1", "out1"]]
+
+
 def test_one_next_queue_id_on_many_mails() -> None:
     """A server that answers 'queued as 0' to everything, which is the queue ID of many of our mails too."""
     told = run(
@@ -160,3 +194,22 @@ def test_one_pair_of_correspondents_at_the_door() -> None:
         )
     )
     assert told.tables["open"]["attempts"].to_list() == [MANY]
+
+
+def test_one_message_id_scanned_and_sent_by_many() -> None:
+    told = run(
+        column("arrive", host="smtp1", queue_id=named("S"), arrival="smtp", client_ip="192.0.2.1"),
+        column("message", host="smtp1", queue_id=named("S"), message_id="m@far.test"),
+        column("queue", host="smtp1", queue_id=named("S"), sender="a@far.test", nrcpt=1),
+        column("attempt", host="smtp1", queue_id=named("S"), recipient="b@far.test", status="sent", reply="250 ok"),
+        column(
+            "filter",
+            host="smtp1",
+            instance="spamd",
+            message_id="m@far.test",
+            action="spam",
+            score=pl.col("n").cast(float),
+        ),
+    )
+    assert told.tables["deliveries"].height == MANY
+    assert told.tables["deliveries"]["spam_score"].sort().to_list() == list(range(MANY))

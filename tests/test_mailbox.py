@@ -20,7 +20,10 @@ GONE = "dovecot: pop3(eva@skole.test)<7><S1>: expunge: box=INBOX, uid={}, msgid=
 END = "dovecot: pop3(eva@skole.test)<7><S1>: Disconnected: Logged out top=0/0, retr={}/{}, del={}/{}, size={}"
 IMAP = "dovecot: imap(eva@skole.test)<8><S2>: "
 IMAP_LOGIN = LOGIN.replace("pop3", "imap").replace("S1", "S2")
-IMAP_END = IMAP + "Disconnected: Logged out in=72 out=9 deleted=1 expunged={} trashed=0 hdr_count=0 hdr_bytes=0 body_count={} body_bytes={}"
+IMAP_END = (
+    IMAP
+    + "Disconnected: Logged out in=72 out=9 deleted=1 expunged={} trashed=0 hdr_count=0 hdr_bytes=0 body_count={} body_bytes={}"
+)
 SAVE = "dovecot: lmtp(eva@skole.test)<9><L1>: save: box=INBOX, uid=65, msgid=<m1@far.test>, size=4023"
 SIEVE = "dovecot: lmtp(eva@skole.test)<9><L1>: sieve: msgid=<m1@far.test>: stored mail into mailbox 'INBOX'"
 FILED = "dovecot: lmtp(eva@skole.test)<9><L1:R2>: sieve: msgid=<m1@far.test>: fileinto action: stored mail into mailbox 'Spam'"
@@ -88,7 +91,9 @@ def test_only_totals_are_known() -> None:
 
 
 def test_logins_that_change_nothing_leave_no_rows() -> None:
-    assert told(lines((0, LOGIN), (2, END.format(0, 0, 0, 5, 9000)), (3, IMAP_LOGIN), (9, IMAP_END.format(0, 0, 0)))) == []
+    assert (
+        told(lines((0, LOGIN), (2, END.format(0, 0, 0, 5, 9000)), (3, IMAP_LOGIN), (9, IMAP_END.format(0, 0, 0)))) == []
+    )
 
 
 def test_what_an_imap_session_did() -> None:
@@ -105,7 +110,10 @@ def test_what_an_imap_session_did() -> None:
 
 def test_the_two_lines_of_one_delivery_are_one_row() -> None:
     events = lines((0, SAVE), (0.01, SIEVE), (1, FILED))
-    assert [row[:4] for row in told(events)] == [("saved", "m1@far.test", None, 4023), ("filed", "m1@far.test", None, None)]
+    assert [row[:4] for row in told(events)] == [
+        ("saved", "m1@far.test", None, 4023),
+        ("filed", "m1@far.test", None, None),
+    ]
 
 
 def test_two_deliveries_are_two_rows() -> None:
@@ -132,7 +140,9 @@ ALL = lines(
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.sets(st.sampled_from([us(s) for s in (0.005, 1, 19, 91, 125, 200.5, 220, 260, 305, 350, 401, 86_400, 100_000)])))
+@given(
+    st.sets(st.sampled_from([us(s) for s in (0.005, 1, 19, 91, 125, 200.5, 220, 260, 305, 350, 401, 86_400, 100_000)]))
+)
 def test_any_cuts_make_the_rows_of_one_run(cuts: set[int]) -> None:
     one = rows_of(ALL, [])
     assert one.height == 15

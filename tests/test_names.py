@@ -25,7 +25,8 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "address", "fleet", "host"), CASES)
 def test_hosts(name: str | None, address: str | None, fleet: Fleet, host: str | None) -> None:
-    assert host_of(name, address, fleet, HOSTS) == host
+    rows = pl.DataFrame({"name": [name], "ip": [address]}, schema={"name": pl.String, "ip": pl.String})
+    assert rows.select(host_of("name", "ip", fleet, HOSTS)).item() == host
 
 
 def test_rows_keep_their_order_and_number() -> None:

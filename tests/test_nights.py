@@ -13,13 +13,17 @@ from tests.made import (
     FLEET,
     HOUR,
     READ,
+    SECOND,
     Row,
     busy_log,
     came,
     event,
     frame,
+    from_host,
+    handed,
     instants,
     left,
+    lost,
     shuffled,
     tried,
     turned,
@@ -157,3 +161,43 @@ def test_what_waits_for_days_is_told_once() -> None:
     assert (row["attempts"], row["delay_s"], row["delay_class"], row["warning_due"]) == (70, 252_000, "late", True)
     assert nights[-1].carried.filter(C("queue_id").is_not_null()).filter(C("stamp") < us(3600)).is_empty()
     assert all(night.carried.height < 12 for night in nights), [a.carried.height for a, _ in pairwise(nights)]
+
+
+@pytest.mark.parametrize("cut", [4, 100, 1000, 3000, 7000])
+@pytest.mark.parametrize("took", [2500, 7000])
+def test_a_giver_that_comes_late_changes_no_row(took: float, cut: float) -> None:
+    """out1 was done with the mail long before smtp1 logged that it had handed it over."""
+    rows = [
+        *came(0, "smtp1", "ABCDE7", "m@far.test"),
+        handed(took, "smtp1", "ABCDE7", "b@far.test", "out1", "ABCDE8", delay_transmit=(took - 5) * SECOND),
+        left(took + 0.1, "smtp1", "ABCDE7"),
+        *came(6, "out1", "ABCDE8", "m@far.test", **from_host("smtp1")),
+        tried(8, "out1", "ABCDE8", "b@far.test"),
+        left(9, "out1", "ABCDE8"),
+    ]
+    one = assert_same_nights(rows, [us(cut)])
+    assert [(row["path"], row["outcome"]) for row in one["deliveries"].iter_rows(named=True)] == [
+        (["out1"], "delivered")
+    ]
+    assert one["handoffs"].select("from_queue_id", "to_queue_id", "late").rows() == [("ABCDE7", "ABCDE8", True)]
+
+
+@pytest.mark.parametrize("cut", [30, 61, 100, 4000])
+def test_a_second_copy_is_a_duplicate(cut: float) -> None:
+    """The first copy was there when its answer was lost; the try after it made another, which is no other mail."""
+    copies = [
+        [*came(at - 0.5, "out1", one, "m@far.test", **from_host("smtp1")), tried(end, "out1", one, "b@far.test"), left(end, "out1", one)]
+        for at, one, end in ((60, "ABCDEA", 90), (3660, "ABCDEB", 3670))
+    ]  # fmt: skip
+    rows = [
+        *came(0, "smtp1", "ABCDE9", "m@far.test"),
+        lost(60, "smtp1", "ABCDE9", "b@far.test", "out1"),
+        handed(3660, "smtp1", "ABCDE9", "b@far.test", "out1", "ABCDEB"),
+        left(3661, "smtp1", "ABCDE9"),
+        *copies[0],
+        *copies[1],
+    ]
+    one = assert_same_nights(rows, [us(cut)])
+    (row,) = one["deliveries"].iter_rows(named=True)
+    assert (row["delay_s"], row["attempts"], row["flags"], row["certainty"]) == (90, 2, ["maybe_duplicate"], "likely")
+    assert one["handoffs"].select("to_queue_id", "duplicate").rows() == [("ABCDEA", False), ("ABCDEB", True)]

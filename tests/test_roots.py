@@ -2,7 +2,7 @@
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -22,15 +22,22 @@ LINKS = st.lists(
         st.sampled_from(sorted(EVIDENCE_RANK)),
         st.sampled_from(["certain", "likely"]),
         st.integers(-100, 100),
+        st.booleans(),
     ),
     max_size=60,
 )
 
 
 def link(
-    child: int, parent: int, kind: str = "relay", evidence: str = "queued_as", strength: str = "certain", gap: int = 0
+    child: int,
+    parent: int,
+    kind: str = "relay",
+    evidence: str = "queued_as",
+    strength: str = "certain",
+    gap: int = 0,
+    late: bool = False,
 ) -> tuple[object, ...]:
-    return child, parent, kind, evidence, strength, gap, abs(gap), gap, 0
+    return child, parent, kind, evidence, strength, gap, abs(gap), gap, 0, late
 
 
 def candidates(links: list[tuple[object, ...]]) -> pl.DataFrame:
@@ -121,6 +128,7 @@ def test_the_strongest_then_the_nearest_then_the_smallest(
         assert choose_parents(candidates(order)).rows() == [better]
 
 
+@settings(deadline=None)
 @given(LINKS, st.integers(0, 100))
 def test_any_order_grows_the_same_forest(links: list[tuple[object, ...]], seed: int) -> None:
     rows = candidates([link(*one) for one in links if one[0] != one[1]])  # type: ignore[arg-type]
@@ -131,9 +139,7 @@ def test_any_order_grows_the_same_forest(links: list[tuple[object, ...]], seed: 
     assert forest.schema == pl.Schema(FOREST)
     assert forest["hop"].is_unique().all()
     parents = dict(forest.filter(pl.col("parent").is_not_null()).select("hop", "parent").iter_rows())
-    assert dict(forest.select("hop", "root").iter_rows()) == {
-        hop: walk_up(parents, hop) for hop in forest["hop"]
-    }
+    assert dict(forest.select("hop", "root").iter_rows()) == {hop: walk_up(parents, hop) for hop in forest["hop"]}
     component = dict(forest.select("hop", "component").iter_rows())
     for hop, parent, about in forest.select("hop", "parent", "about").iter_rows():
         assert all(component[hop] == component[other] for other in (parent, about) if other is not None), (
@@ -141,6 +147,18 @@ def test_any_order_grows_the_same_forest(links: list[tuple[object, ...]], seed: 
             parent,
             about,
         )
+
+
+def test_a_late_giver_roots_nothing() -> None:
+    forest = grow_forest(
+        candidates([link(2, 1, late=True), link(3, 2), link(3, 4, "relay", "forwarded_as", late=True)])
+    )
+    assert forest.select("hop", "root", "parent", "late_parent").rows() == [
+        (1, 1, None, None),
+        (2, 2, None, 1),
+        (3, 2, 2, None),
+    ]
+    assert forest["component"].n_unique() == 1
 
 
 def test_a_notice_starts_a_trace_and_stays_in_the_component() -> None:

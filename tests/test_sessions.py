@@ -2,7 +2,8 @@
 
 import pytest
 
-from hoptrace.transforms.sessions import cut_sessions, fold_sessions
+from hoptrace.transforms.kinds import part_kinds
+from hoptrace.transforms.sessions import cut_sessions, fold_sessions, select_sessions
 from tests.made import Row, event, frame, shuffled, turned, us
 
 ONE, TWO = "ABCDE1", "ABCDE2"
@@ -41,7 +42,7 @@ CASES: dict[str, tuple[list[Row], list[tuple[str, str | None, int]]]] = {
 def test_sessions(name: str, seed: int) -> None:
     rows, told = CASES[name]
     events = shuffled(frame(rows), seed) if seed and rows else frame(rows)
-    found = fold_sessions(events)
+    found = fold_sessions(select_sessions(part_kinds(events)))
     assert [
         (str(kind), queue_id, stamp) for kind, queue_id, stamp in found.select("kind", "queue_id", "stamp").rows()
     ] == told
@@ -49,5 +50,5 @@ def test_sessions(name: str, seed: int) -> None:
 
 @pytest.mark.parametrize(("cut", "crosses"), [(2, False), (2.5, True), (3, True), (3.5, False)])
 def test_what_the_next_night_could_not_tell(cut: float, crosses: bool) -> None:
-    told = fold_sessions(frame([CONNECT, no(2), began(3)]))
+    told = fold_sessions(select_sessions(part_kinds(frame([CONNECT, no(2), began(3)]))))
     assert cut_sessions(told, us(cut)).height == crosses

@@ -34,6 +34,7 @@ def sketch(delays: list[int | None]) -> pl.DataFrame:
     return add_up(count_rows(rows_of(delays), "dwell", {"fleet": pl.lit("all")}))
 
 
+@settings(deadline=None)
 @given(DELAYS, st.integers(0, 200), st.floats(0, 1))
 def test_quantiles_of_merged_sketches_are_within_the_error(delays: list[int], place: int, q: float) -> None:
     merged = add_up([sketch(list(part)) for part in (delays[:place], delays[place:]) if part])

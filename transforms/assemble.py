@@ -3,18 +3,21 @@
 A shard holds every event of its (host, queue ID) pairs, so nothing here looks further than one queue ID on one host.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import polars as pl
 
 from hoptrace.schemas.events import EVENTS, KINDS
 from hoptrace.schemas.fleet import Fleet
+from hoptrace.transforms.frames import SHARD_BITS
 from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.kinds import Kinds, part_kinds, take
 from hoptrace.transforms.names import name_hosts
-from hoptrace.transforms.replies import judge_reply
+from hoptrace.transforms.replies import TAKEN, UNSURE, judge_reply
 from hoptrace.transforms.stamps import queue_id_time
 from hoptrace.transforms.uses import CLOSING_ACTIONS, TRAILING_US, number_hops
+from hoptrace.transforms.verdicts import drop_by_filters, fold_filters
 
 C = pl.col
 PROBES = ("deliverable", "undeliverable", "undeliverable-but-not-cached")
@@ -36,6 +39,12 @@ LIFE = (
 )
 """Kinds that show a stay in a queue; the others only speak of one."""
 
+UNSURE_TRY = pl.Struct({
+    "at": pl.Int64, "start": pl.Int64, "attempts": pl.Int64, "connect_us": pl.Int64, "transmit_us": pl.Int64,
+    "relay_name": pl.String, "relay_ip": pl.String, "reply": pl.String,
+})  # fmt: skip
+"""A try whose answer was lost, with the sums of all tries up to it."""
+
 
 @dataclass(frozen=True)
 class Stays:
@@ -44,8 +53,8 @@ class Stays:
     hops: hop (UInt64 key), the columns of table `hops` as integers of microseconds, and queued, last_seen, closed_at,
         held_from, held_us, deleted_at, expired_at, aborted_at, refused_at, orig_queue_id, probe.
     recipients: hop, the columns of `hop_recipients`, and at (its decisive line), try_start, last_deferred, folder,
-        waiting_us, connect_us, transmit_us, code.
-    notices: hop, next_queue_id, action, at. filters: hop, next_queue_id (several parted by '/'), at.
+        waiting_us, connect_us, transmit_us, code, unsure_tries (list of UNSURE_TRY, null where there is none).
+    notices: hop, next_queue_id, action, at. filters: hop, and the columns of `fold_filters` (next_queue_id: several parted by '/').
     doors: EVENTS of tries at the door that belong to no hop here.
     """
 
@@ -58,14 +67,31 @@ class Stays:
 
 def first_of(kinds: Kinds, kind: str, columns: dict[str, str]) -> pl.DataFrame:
     """Per hop_no the first event of `kind`, its columns under new names."""
-    rows = take(kinds, kind, ["hop_no", *columns.values()]).unique("hop_no", keep="first", maintain_order=True)
+    rows = take(kinds, kind, ["hop_no", *columns.values()]).filter(C("hop_no").shift().ne_missing(C("hop_no")))
     return rows.select("hop_no", *(C(old).alias(new) for new, old in columns.items()))
 
 
 def last_stamp(kinds: Kinds, kind: str, name: str) -> pl.DataFrame:
     """Per hop_no the last stamp of `kind`, as column `name`."""
-    rows = take(kinds, kind, ["hop_no", "stamp"]).unique("hop_no", keep="last", maintain_order=True)
+    rows = take(kinds, kind, ["hop_no", "stamp"]).filter(C("hop_no").shift(-1).ne_missing(C("hop_no")))
     return rows.rename({"stamp": name})
+
+
+def lay_beside(hops: pl.DataFrame, part: pl.DataFrame) -> pl.DataFrame:
+    """`hops` with the columns of `part`, one row per hop_no at most; null where it has none."""
+    last = hops["hop_no"].max()
+    size = 1 + int(last if isinstance(last, int) else 0)
+    part = part.filter(C("hop_no") < size)
+    rows = pl.Series([None], dtype=pl.UInt32).new_from_index(0, size)
+    rows = rows.scatter(part["hop_no"], pl.int_range(part.height, dtype=pl.UInt32, eager=True))
+    return hops.hstack(part.drop("hop_no").select(pl.all().gather(rows.gather(hops["hop_no"]))))
+
+
+def tell_hops(kinds: Kinds, names: Iterable[str], hops: pl.DataFrame) -> pl.Series:
+    """Whether each of `hops` (hop_no) has an event of the kinds in `names`."""
+    told = pl.concat([take(kinds, kind, ["hop_no"])["hop_no"] for kind in names])
+    last = max((int(numbers.max() or 0) for numbers in (told, hops["hop_no"]) if numbers.len()), default=0)
+    return pl.Series([False]).new_from_index(0, 1 + last).scatter(told, True).gather(hops["hop_no"])
 
 
 def fold_holds(kinds: Kinds) -> pl.DataFrame:
@@ -92,21 +118,15 @@ def fold_holds(kinds: Kinds) -> pl.DataFrame:
 
 def name_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
     """`spans` with host, queue_id and instance of each hop's first event; the queue's own daemons name the instance."""
+    own = {name: name for name in ("host", "queue_id", "instance")}
     parts = [
-        take(kinds, KINDS[kind], ["hop_no", "host", "queue_id", "instance"])
-        .unique("hop_no", keep="first", maintain_order=True)
-        .join(part.select("hop_no"), on="hop_no", how="semi")
-        for (kind,), part in spans.select("hop_no", "first_kind").partition_by("first_kind", as_dict=True).items()
+        lay_beside(part, first_of(kinds, KINDS[kind], own))
+        for (kind,), part in spans.partition_by("first_kind", as_dict=True).items()
     ]
-    named = (
-        spans.join(pl.concat(parts), on="hop_no", how="left", maintain_order="left")
-        if parts
-        else spans.with_columns(pl.lit(None, pl.String).alias(name) for name in ("host", "queue_id", "instance"))
-    )
+    nameless = spans.clear().with_columns(pl.lit(None, pl.String).alias(name) for name in own)
+    named = pl.concat([nameless, *parts]).sort("hop_no")
     for kind in ("queue", "message", "leave"):
-        named = named.join(
-            first_of(kinds, kind, {f"_{kind}": "instance"}), on="hop_no", how="left", maintain_order="left"
-        )
+        named = lay_beside(named, first_of(kinds, kind, {f"_{kind}": "instance"}))
     return named.with_columns(instance=pl.coalesce("_queue", "_message", "_leave", "instance")).drop(
         "_queue", "_message", "_leave"
     )
@@ -114,13 +134,7 @@ def name_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
 
 def fold_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
     """One row per hop_no of numbered events: who brought it, what it is, when it came and went."""
-    alive = pl.concat([take(kinds, kind, ["hop_no"]) for kind in LIFE]).unique()
-    begun = (
-        pl.concat([take(kinds, kind, ["hop_no"]) for kind in ("arrive", "message", "store")])
-        .unique()
-        .with_columns(begins=True)
-    )
-    hops = name_hops(kinds, spans.join(alive, on="hop_no", how="semi", maintain_order="left"))
+    hops = name_hops(kinds, spans.filter(tell_hops(kinds, LIFE, spans)))
     refused = {
         "refuse": take(kinds, "refuse", ["hop_no", "stamp", "action"]).filter(C("action").is_in(CLOSING_ACTIONS))
     }
@@ -147,6 +161,7 @@ def fold_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
                 "_size": "size",
                 "_nrcpt": "nrcpt",
                 "_message_id": "message_id",
+                "_taken": "stamp",
             },
         ),
         first_of(kinds, "client", {"_client_name": "client_name", "_client_ip": "client_ip", "_helo": "helo"}),
@@ -166,12 +181,11 @@ def fold_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
             )
         ),
         last_stamp(refused, "refuse", "refused_at"),
-        begun,
         fold_holds(kinds),
         find_probes(kinds),
     ]
     for part in parts:
-        hops = hops.join(part, on="hop_no", how="left", maintain_order="left")
+        hops = lay_beside(hops, part)
     proven = queue_id_time(hops["queue_id"], hops["first_seen"])
     hops = hops.with_columns(
         epoch=pl.coalesce(proven, "first_seen"),
@@ -182,8 +196,10 @@ def fold_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
         size=pl.coalesce("size", "_size"),
         nrcpt=pl.coalesce("nrcpt", "_nrcpt"),
         message_id=pl.coalesce("message_id", "_message_id", "_stored_id"),
+        # Programs without a queue manager tell a message's size when they have it in their queue.
+        queued=pl.coalesce("queued", pl.when(C("_size").is_not_null()).then("_taken")),
         held_us=C("held_us").fill_null(0),
-        partial=C("begins").is_null(),
+        partial=~tell_hops(kinds, ("arrive", "message", "store"), hops),
         probe=C("probe").fill_null(False),
         closed_at=pl.max_horizontal(
             "left",
@@ -194,8 +210,18 @@ def fold_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
             pl.when(C("queued").is_null()).then("aborted_at"),
         ),
     ).with_columns(closed=C("closed_at").is_not_null(), arrived=C("epoch"))
-    hops = hops.with_columns(hash_columns(hops, ["host", "queue_id", "epoch"]).alias("hop"))
-    return hops.drop("first_kind", "first_row", "begins", *(name for name in hops.columns if name.startswith("_")))
+    hops = hops.with_columns(name_stays(hops))
+    return hops.drop("first_kind", *(name for name in hops.columns if name.startswith("_")))
+
+
+def name_stays(hops: pl.DataFrame) -> pl.Series:
+    """`hop`: the hash of host, queue ID and epoch, but for its last SHARD_BITS, those of the hash of host and queue ID: so a hop
+    stays in the shard that its events came to."""
+    low = pl.lit((1 << SHARD_BITS) - 1, pl.UInt64)
+    keys = pl.DataFrame(
+        {"whole": hash_columns(hops, ["host", "queue_id", "epoch"]), "shard": hash_columns(hops, ["host", "queue_id"])}
+    )
+    return keys.select(hop=(C("whole") & ~low) | (C("shard") & low)).to_series()
 
 
 def find_probes(kinds: Kinds) -> pl.DataFrame:
@@ -251,6 +277,7 @@ def fold_single(tries: pl.DataFrame) -> pl.DataFrame:
         waiting_us=pl.lit(0, pl.Int64),
         connect_us="connect",
         transmit_us="transmit",
+        unsure_tries=pl.lit(None, pl.List(UNSURE_TRY)),
     )
 
 
@@ -291,7 +318,43 @@ def fold_series(tries: pl.DataFrame, by: list[str]) -> pl.DataFrame:
         connect_us=C("connect").sum(),
         transmit_us=C("transmit").sum(),
     )
-    return rows.join(copies, on=by, how="left", nulls_equal=True, maintain_order="left")
+    for more in (copies, list_unsure(tries, by)):
+        rows = rows.join(more, on=by, how="left", nulls_equal=True, maintain_order="left")
+    return rows
+
+
+def list_unsure(tries: pl.DataFrame, by: list[str]) -> pl.DataFrame:
+    """unsure_tries of the recipients `by` that have such: those of their `tries`, in order, of which the remote may have a copy."""
+    lost = ~C("status").is_in(TAKEN).fill_null(False) & C("reply").str.contains(UNSURE).fill_null(False)
+    those = tries.join(
+        tries.filter(lost).select(by).unique(), on=by, how="semi", nulls_equal=True, maintain_order="left"
+    )
+    told = those.select(
+        *by,
+        at="stamp",
+        start=C("stamp") - C("busy"),
+        **{
+            name: C(one).cum_sum().over(by)
+            for name, one in (("attempts", "repeat"), ("connect_us", "connect"), ("transmit_us", "transmit"))
+        },
+        relay_name="relay_name",
+        relay_ip="relay_ip",
+        reply="reply",
+        lost=lost,
+    ).filter("lost")
+    fields = [C(field.name).cast(field.dtype) for field in UNSURE_TRY.fields]
+    return told.group_by(by, maintain_order=True).agg(unsure_tries=pl.struct(fields))
+
+
+def tell_unsure(rows: pl.DataFrame) -> pl.DataFrame:
+    """Recipients with unsure_tries where their only try was one, and unsure where any was."""
+    rows = rows.with_columns(unsure=(C("unsure") & (C("try_kind") == "attempt")) | C("unsure_tries").is_not_null())
+    alone = C("unsure") & C("unsure_tries").is_null()
+    if not rows.select(alone.any()).item():
+        return rows
+    own = {"at": "logged_at", "start": "try_start"}
+    only = pl.struct(C(own.get(f.name, f.name)).cast(f.dtype).alias(f.name) for f in UNSURE_TRY.fields)
+    return rows.with_columns(unsure_tries=pl.when(alone).then(pl.concat_list(only)).otherwise("unsure_tries"))
 
 
 def fold_refusals(kinds: Kinds) -> pl.DataFrame:
@@ -347,55 +410,39 @@ def fold_store(kinds: Kinds) -> pl.DataFrame:
     ).unique(["hop_no", "recipient", "status"], keep="last", maintain_order=True)
 
 
-def fold_recipients(kinds: Kinds, hops: pl.DataFrame) -> pl.DataFrame:
+def fold_recipients(kinds: Kinds, hops: pl.DataFrame, filters: pl.DataFrame) -> pl.DataFrame:
     """One row per recipient of each hop, with its last word there; what the whole hop suffered is laid upon the unresolved."""
     folds = {"attempt": fold_attempts, "refusal": fold_refusals, "store": fold_store}
     parts = [fold(kinds).with_columns(try_kind=pl.lit(kind)) for kind, fold in folds.items()]
-    rows = (
-        pl.concat(parts, how="diagonal_relaxed")
-        .join(
-            hops.select(
-                "hop_no",
-                "hop",
-                "host",
-                "arrived",
-                "held_us",
-                "left",
-                "expired_at",
-                "deleted_at",
-                "requeued_at",
-                "held_from",
-            ),
-            on="hop_no",
-            how="inner",
-            maintain_order="left",
-        )
-        .with_columns(logged_status="status", logged_at="at")
-    )
+    known = ("hop", "host", "arrived", "held_us", "left", "expired_at", "deleted_at", "requeued_at", "held_from")
+    rows = lay_beside(pl.concat(parts, how="diagonal_relaxed"), hops.select("hop_no", *known))
+    rows = rows.filter(C("hop").is_not_null()).with_columns(logged_status="status", logged_at="at")
     told = C("status") != "pending"
-    rows = rows.filter(told | ~told.any().over("hop_no"))
+    rows = rows.filter(told | ~C("hop_no").is_in(rows.filter(told)["hop_no"].unique().implode()))
     by_store = (C("try_kind") == "store") & (C("status") == "rejected")
     rows = rows.with_columns(status=pl.when(by_store).then(pl.lit("bounced")).otherwise("status"))
+    rows = drop_by_filters(rows, filters)
     waits = C("status") == "deferred"
+    put_back = (waits | (C("status") == "pending")) & C("requeued_at").is_not_null()
     gone = waits & (C("deleted_at").is_not_null() | (C("left").is_not_null() & C("requeued_at").is_null()))
     rows = rows.with_columns(
         status=pl.when(waits & C("expired_at").is_not_null())
         .then(pl.lit("expired"))
-        .when(waits & C("requeued_at").is_not_null())
+        .when(put_back)
         .then(pl.lit("requeued"))
         .when(gone)
         .then(pl.lit("deleted"))
         .otherwise("status"),
         at=pl.when(waits & C("expired_at").is_not_null())
         .then("expired_at")
-        .when(waits & C("requeued_at").is_not_null())
+        .when(put_back)
         .then("requeued_at")
         .when(gone)
         .then(pl.coalesce("deleted_at", "left"))
         .otherwise("at"),
     )
     return (
-        judge_reply(rows)
+        tell_unsure(judge_reply(rows))
         .with_columns(
             in_queue_us=(
                 C("first_end") - C("first_connect").fill_null(0) - C("first_transmit").fill_null(0) - C("arrived")
@@ -403,6 +450,26 @@ def fold_recipients(kinds: Kinds, hops: pl.DataFrame) -> pl.DataFrame:
         )
         .drop("hop_no", "arrived", "left", "expired_at", "deleted_at", "requeued_at", "held_from")
     )
+
+
+def forget_own_senders(kinds: Kinds, hops: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """`kinds`, where Sendmail's ctladdr is no recipient's: it is the user whose alias or .forward made the recipient, or else the
+    sender, where that is a local user (deliver.c, getctladdr)."""
+    tries = kinds.get("attempt", pl.DataFrame())
+    if not {"original_recipient", "instance"} <= set(tries.columns):
+        return dict(kinds)
+    sendmails = C("instance").str.contains(r"^(?:sendmail|sm-)") & C("original_recipient").is_not_null()
+    if not tries.select(sendmails.any()).item():
+        return dict(kinds)
+
+    def local(name: str) -> pl.Expr:
+        return C(name).str.to_lowercase().str.replace("@[^@]*$", "")
+
+    senders = hops.select("hop_no", _sender="sender")
+    own = sendmails & (local("original_recipient") == local("_sender"))
+    asked = pl.when(~own.fill_null(False)).then("original_recipient").alias("original_recipient")
+    tries = tries.join(senders, on="hop_no", how="left", maintain_order="left").with_columns(asked).drop("_sender")
+    return {**kinds, "attempt": tries}
 
 
 def part_strangers(kinds: Kinds, hops: pl.DataFrame) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
@@ -420,11 +487,13 @@ def part_strangers(kinds: Kinds, hops: pl.DataFrame) -> tuple[dict[str, pl.DataF
 def close_settled(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
     """`hops`, those closed that no line ends but whose every recipient is settled: some programs log no 'removed'.
 
-    Adds ended_at, when that was known: at closed_at, or where no line said so, TRAILING_US after the hop's last line.
+    Adds ended_at, when that was known: at closed_at, or where no line said so, TRAILING_US after the hop's last line; and
+    settled_from, when its first recipient was settled.
     """
     waits = C("status").is_in(["deferred", "requeued"])
+    settled = ~waits & (C("status") != "pending")
     fates = recipients.group_by("hop").agg(
-        waiting=waits.any(), settled=(~waits & (C("status") != "pending")).sum(), last_at=C("at").max()
+        waiting=waits.any(), settled=settled.sum(), last_at=C("at").max(), settled_from=C("at").filter(settled).min()
     )
     told = hops.join(fates, on="hop", how="left", maintain_order="left")
     done = (C("closed_at").is_null() & ~C("waiting") & (C("settled") >= C("nrcpt").fill_null(1))).fill_null(False)
@@ -454,18 +523,13 @@ def assemble_kinds(kinds: Kinds, fleet: Fleet, hosts: frozenset[str]) -> Stays:
         kinds["store"] = kinds["store"].filter((C("action") != "failed").fill_null(True))
     numbered, spans = number_hops(kinds)
     hops = fold_hops(numbered, spans)
-    numbered, doors = part_strangers(numbered, hops)
-    recipients = fold_recipients(numbered, hops)
+    numbered, doors = part_strangers(forget_own_senders(numbered, hops), hops)
+    said = fold_filters(numbered)
+    recipients = fold_recipients(numbered, hops, said)
     hops = close_settled(hops, recipients)
     recipients = name_hosts(recipients, "relay_name", "relay_ip", "host", "relay_host", fleet, hosts)
     hops = name_hosts(hops, "client_name", "client_ip", "host", "client_host", fleet, hosts)
-    filters = (
-        take(numbered, "filter", ["hop_no", "next_queue_id", "stamp"])
-        .filter(C("next_queue_id").is_not_null())
-        .rename({"stamp": "at"})
-        .join(hops.select("hop_no", "hop"), on="hop_no", how="inner")
-        .drop("hop_no")
-    )
+    filters = said.join(hops.select("hop_no", "hop"), on="hop_no", how="inner", maintain_order="left").drop("hop_no")
     told = ["hop_no", "next_queue_id", "action", "stamp"]
     expired = take(numbered, "expire", told).filter(C("next_queue_id").is_not_null())
     notices = (

@@ -5,10 +5,10 @@ from typing import Any
 
 import apache_beam as beam
 import polars as pl
-from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
+from apache_beam.pvalue import AsList, AsSingleton, PCollection, TaggedOutput
 
 from hoptrace.schemas.fleet import Fleet
-from hoptrace.transforms import doors, links
+from hoptrace.transforms import doors, links, scans
 from hoptrace.transforms.assemble import Stays, assemble_kinds
 from hoptrace.transforms.bundles import pack, unpack
 from hoptrace.transforms.cover import read_hosts
@@ -23,8 +23,10 @@ SPACES = ("by queue ID", "by Message-ID", "by correspondents")
 """The key spaces of the matching shuffle; each has its own `shards` shards."""
 
 
-def offer_matches(stays: Stays, tries: pl.DataFrame, fleet: Fleet, shards: int) -> Iterator[Keyed]:
-    """What one shard's hops can be matched by, each table to the shards of its space."""
+def offer_matches(
+    stays: Stays, tries: pl.DataFrame, fleet: Fleet, shards: int, scanned: frozenset[str] = frozenset()
+) -> Iterator[Keyed]:
+    """What one shard's hops can be matched by, each table to the shards of its space; `scanned`: hosts with `scans`."""
     tables = {
         "own": (links.index_hops(stays.hops, stays.recipients), ["queue_id"], 0),
         "children": (links.claim_children(stays.hops, stays.recipients, stays.notices, stays.filters), ["queue_id"], 0),
@@ -33,6 +35,7 @@ def offer_matches(stays: Stays, tries: pl.DataFrame, fleet: Fleet, shards: int) 
         "seekers": (links.seek_by_message_id(stays.hops, stays.recipients), ["message_id"], 1),
         "due": (links.offer_by_time(stays.hops, stays.recipients, fleet), ["host", "address"], 1),
         "untold": (links.seek_by_time(stays.hops, stays.recipients), ["host", "address"], 1),
+        "scanned": (scans.seek_scans(stays.hops, scanned), ["message_id"], 1),
         "accepted": (doors.name_client(doors.accepted(stays.hops, stays.recipients)), ["_sender", "asked"], 2),
     }
     for name, (frame, by, space) in tables.items():
@@ -49,6 +52,11 @@ def key_doors(tries: pl.DataFrame, shards: int) -> Iterator[Keyed]:
         named = doors.name_client(tries)
         keyed = named.with_columns(hash_columns(named, ["_sender", "asked"]).alias("key"))
         yield from pack("doors", keyed, "key", shards, 2 * shards)
+
+
+def find_scanned(keyed: Keyed) -> Iterator[str]:
+    """The hosts of a frame of scans."""
+    yield from decode_frame(keyed[1][1])["host"].unique()
 
 
 def key_foreign_doors(data: bytes, plan: Plan, coverage: bytes) -> Iterator[Keyed]:
@@ -68,16 +76,20 @@ def cut_ahead(kinds: Kinds, ends_at: int) -> dict[str, pl.DataFrame]:
 class AssembleHops(beam.PTransform):  # type: ignore[misc]
     """PCollection[Keyed] of events -> tagged: stays (Keyed by hop), matches (Keyed by what is matched), handed, counts.
 
+    `scanned`: the hosts whose filters name messages by their Message-ID only.
     Stays are frames hops, recipients, notices, filters; those under cut_hops, cut_recipients, cut_notices and cut_filters are the
     same hops as they stood at the night's end, for hops that have lines in the look-ahead.
     """
 
-    def __init__(self, plan: Plan, coverage: PCollection[bytes]) -> None:
+    def __init__(self, plan: Plan, coverage: PCollection[bytes], scanned: PCollection[str]) -> None:
         super().__init__()
         self.plan = plan
         self.coverage = coverage
+        self.scanned = scanned
 
-    def fold(self, shard: tuple[int, Iterable[tuple[str, bytes]]], coverage: bytes) -> Iterator[Any]:
+    def fold(
+        self, shard: tuple[int, Iterable[tuple[str, bytes]]], coverage: bytes, scanned: Iterable[str]
+    ) -> Iterator[Any]:
         """One shard of events."""
         plan, hosts = self.plan, read_hosts(coverage)
         kinds = unpack(shard[1])
@@ -92,8 +104,10 @@ class AssembleHops(beam.PTransform):  # type: ignore[misc]
                 "filters": part.filters,
             }
             for name, frame in frames.items():
-                yield from pack(prefix + name, frame, "hop", plan.shards)
-        for match in offer_matches(stays, doors.outside(stays.doors, plan.fleet, known), plan.fleet, plan.shards):
+                if frame.height:
+                    yield shard[0], (prefix + name, encode_frame(frame))
+        tries = doors.outside(stays.doors, plan.fleet, known)
+        for match in offer_matches(stays, tries, plan.fleet, plan.shards, frozenset(scanned)):
             yield TaggedOutput("matches", match)
         yield TaggedOutput("handed", encode_frame(count_handed(stays.recipients, plan.night)))
         counts = {
@@ -108,5 +122,7 @@ class AssembleHops(beam.PTransform):  # type: ignore[misc]
         return (
             events
             | beam.GroupByKey()
-            | beam.FlatMap(self.fold, AsSingleton(self.coverage)).with_outputs("matches", "handed", "counts", main="stays")
+            | beam.FlatMap(self.fold, AsSingleton(self.coverage), AsList(self.scanned)).with_outputs(
+                "matches", "handed", "counts", main="stays"
+            )
         )

@@ -3,6 +3,7 @@
 import polars as pl
 
 from hoptrace.schemas.events import EVENTS
+from hoptrace.transforms.verdicts import SAID
 
 C = pl.col
 REFUSED = {
@@ -12,6 +13,7 @@ REFUSED = {
     "quarantined": "quarantine",
     "pending": "hold",
 }
+SUMS = ("attempts", "connect_us", "transmit_us")
 
 
 def unfold_hops(
@@ -19,7 +21,8 @@ def unfold_hops(
 ) -> pl.DataFrame:
     """EVENTS rows from which `assemble_hops` makes the same hops, recipients, notices and filters again.
 
-    Tries are merged to at most three per recipient: the first, the last deferral, the decisive one, with the sums of all.
+    Tries are merged to the first, the last deferral and the decisive one of a recipient, with the sums of all, and those whose
+    answer was lost.
     """
     own = hops.select("hop", "host", "instance", "queue_id", "message_id")
     parts = [*unfold_lives(hops), *unfold_tries(recipients, own), *unfold_refusals(recipients, own)]
@@ -29,8 +32,13 @@ def unfold_hops(
         )
     )
     parts.append(
-        filters.join(own, on="hop").select(
-            "host", "instance", "queue_id", "next_queue_id", stamp="at", kind=pl.lit("filter")
+        filters.join(own.drop("instance"), on="hop").select(
+            "host",
+            *SAID,
+            "message_id",
+            pl.when(~C("scanned")).then("queue_id").alias("queue_id"),
+            stamp="at",
+            kind=pl.lit("filter"),
         )
     )
     numbered = [part.with_columns(place=pl.lit(number, pl.Int64)) for number, part in enumerate(parts)]
@@ -38,8 +46,9 @@ def unfold_hops(
 
 
 def unfold_firsts(hops: pl.DataFrame, firsts: pl.DataFrame) -> pl.DataFrame:
-    """EVENTS without a queue ID that tell `match_series` the first try at the door (hop, asked, first_attempt_at) of these hops' mail."""
-    client = hops.select("hop", "host", "sender", "client_name", "client_ip", "helo")
+    """EVENTS without a queue ID that tell `match_series` the first try at the door (hop, asked, first_attempt_at) of these hops'
+    mail; of kind leave for a try inside their queue ID that came back."""
+    client = hops.select("hop", "host", "sender", "client_name", "client_ip", "helo", "first_seen")
     rows = firsts.join(client, on="hop", how="inner").sort("hop", "asked")
     return EVENTS.conform(
         rows.select(
@@ -48,9 +57,9 @@ def unfold_firsts(hops: pl.DataFrame, firsts: pl.DataFrame) -> pl.DataFrame:
             "client_name",
             "client_ip",
             "helo",
-            stamp="first_attempt_at",
+            stamp=pl.coalesce("first_attempt_at", "first_seen"),
             place=pl.lit(0, pl.Int64),
-            kind=pl.lit("arrive"),
+            kind=pl.when("came_back").then(pl.lit("leave")).otherwise(pl.lit("arrive")),
             recipient="asked",
             orig_queue_id=C("hop").cast(pl.String),
         )
@@ -110,44 +119,78 @@ def unfold_lives(hops: pl.DataFrame) -> list[pl.DataFrame]:
         at("aborted_at", "lost"),
         at("expired_at", "expire"),
         at("requeued_at", "requeue"),
-        at("refused_at", "refuse", pl.lit("reject").alias("action"), "sender"),
         at("deleted_at", "delete"),
         at("left", "leave"),
     ]
 
 
 def unfold_tries(recipients: pl.DataFrame, own: pl.DataFrame) -> list[pl.DataFrame]:
-    """Delivery attempts: first, last deferral, decisive."""
+    """Delivery attempts: first, those whose answer was lost, last deferral, decisive."""
     tries = recipients.filter(C("try_kind") == "attempt").join(own, on="hop", how="inner", suffix="_own")
+    tries = tries.with_row_index("_try")
+    lost = list_lost(tries)
+    reached = lost.group_by("_try").agg(
+        C("at").first().alias("_lost_from"),
+        C("at").last().alias("_lost_until"),
+        *(C(f"_{name}").last() for name in SUMS),
+    )
+    tries = tries.join(reached, on="_try", how="left", maintain_order="left")
     base = ["host", "instance", "queue_id", "recipient", "original_recipient"]
     said = ["service", "folder", "action", "dsn", "relay_name", "relay_ip", "next_queue_id", "reply", "code", "delay"]
     several = C("first_end") < C("logged_at")
+    apart = several & (C("first_end") < C("_lost_from")).fill_null(True)
     counts = C("last_deferred").is_not_null() & ((C("attempts") > 1) | (C("last_deferred") == C("first_end")))
-    first = (several & counts).fill_null(False).cast(pl.Int64)
-    middle = several & (C("last_deferred") > C("first_end")) & (C("last_deferred") < C("logged_at"))
-    rest_connect = C("connect_us") - pl.when(several).then("first_connect").otherwise(0)
-    rest_transmit = C("transmit_us") - pl.when(several).then("first_transmit").otherwise(0)
-    kind = pl.lit("attempt").alias("kind")
+    first = (apart & counts).fill_null(False).cast(pl.Int64)
+    before = pl.coalesce("_lost_until", "first_end")
+    middle = several & (C("last_deferred") > before) & (C("last_deferred") < C("logged_at"))
+    begun = {
+        "attempts": first,
+        "connect_us": pl.when(apart).then("first_connect").otherwise(0),
+        "transmit_us": pl.when(apart).then("first_transmit").otherwise(0),
+    }
+    rest = {name: C(name) - pl.coalesce(C(f"_{name}"), begun[name]) for name in SUMS}
+    nothing = pl.lit(0, pl.Int64)
+    kind, deferred = pl.lit("attempt").alias("kind"), pl.lit("deferred").alias("status")
+    lost = lost.join(
+        tries.select("_try", *base, **{f"begun_{name}": begun[name] for name in SUMS}),
+        on="_try",
+        how="left",
+        maintain_order="left",
+    )
+    since = {name: C(f"_{name}") - pl.coalesce(C(f"_{name}").shift().over("_try"), f"begun_{name}") for name in SUMS}
     return [
-        tries.filter(several).select(
+        tries.filter(apart).select(
             *base,
             kind,
+            deferred,
             stamp="first_end",
-            status=pl.lit("deferred"),
             repeat=first,
             delay_connect="first_connect",
             delay_transmit="first_transmit",
-            delay_queue=pl.lit(0, pl.Int64),
+            delay_queue=nothing,
+        ),
+        lost.select(
+            *base,
+            kind,
+            deferred,
+            "relay_name",
+            "relay_ip",
+            "reply",
+            stamp="at",
+            repeat=since["attempts"],
+            delay_connect=since["connect_us"],
+            delay_transmit=since["transmit_us"],
+            delay_queue=C("at") - C("start") - since["connect_us"] - since["transmit_us"],
         ),
         tries.filter(middle).select(
             *base,
             kind,
+            deferred,
             stamp="last_deferred",
-            status=pl.lit("deferred"),
             repeat=pl.lit(1, pl.Int64),
-            delay_connect=pl.lit(0, pl.Int64),
-            delay_transmit=pl.lit(0, pl.Int64),
-            delay_queue=pl.lit(0, pl.Int64),
+            delay_connect=nothing,
+            delay_transmit=nothing,
+            delay_queue=nothing,
         ),
         tries.select(
             *base,
@@ -155,12 +198,23 @@ def unfold_tries(recipients: pl.DataFrame, own: pl.DataFrame) -> list[pl.DataFra
             kind,
             stamp="logged_at",
             status="logged_status",
-            repeat=C("attempts") - first - middle.fill_null(False).cast(pl.Int64),
-            delay_connect=rest_connect,
-            delay_transmit=rest_transmit,
-            delay_queue=C("logged_at") - C("try_start") - rest_connect - rest_transmit,
+            repeat=rest["attempts"] - middle.fill_null(False).cast(pl.Int64),
+            delay_connect=rest["connect_us"],
+            delay_transmit=rest["transmit_us"],
+            delay_queue=C("logged_at") - C("try_start") - rest["connect_us"] - rest["transmit_us"],
         ),
     ]
+
+
+def list_lost(tries: pl.DataFrame) -> pl.DataFrame:
+    """The unsure_tries before the decisive try: _try, at, start, relay_name, relay_ip, reply, and the sums of all tries up to each."""
+    told = tries.filter(C("unsure_tries").is_not_null()).select("_try", "logged_at", "unsure_tries", _all="attempts")
+    told = told.explode("unsure_tries").select("_try", "logged_at", "_all", C("unsure_tries").struct.unnest())
+    return (
+        told.filter((C("at") < C("logged_at")) | (C("attempts") < C("_all")))
+        .drop("logged_at", "_all")
+        .rename({name: f"_{name}" for name in SUMS})
+    )
 
 
 def unfold_refusals(recipients: pl.DataFrame, own: pl.DataFrame) -> list[pl.DataFrame]:

@@ -397,7 +397,7 @@ def _after_message_id(data: Any, i: int, end: int) -> int:
 def _own(data: Any, i: int, end: int) -> int:
     """Where the process name at the start of a line of a program's own file ends; i where there is none."""
     at = i
-    while at < end and (97 <= data[at] <= 122 or data[at] == 45):
+    while at < end and (97 <= data[at] <= 122 or data[at] == 45 or (at > i and 48 <= data[at] <= 57)):
         at += 1
     return at if at < end and data[at] in (58, 40, 60) else i
 

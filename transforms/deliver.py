@@ -10,13 +10,14 @@ from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.hexes import hex_of
 from hoptrace.transforms.holes import Logs
-from hoptrace.transforms.links import fold_address
+from hoptrace.transforms.links import LOOKAHEAD_US, fold_address
 from hoptrace.transforms.outcomes import HANDOVER_WAIT_US, judge_outcomes
 from hoptrace.transforms.plan import Night
 from hoptrace.transforms.seconds import seconds_of
 from hoptrace.transforms.stages import find_worst, settle_remainder, split_stay
 from hoptrace.transforms.stamps import DAY, conflicts, queue_id_time
 from hoptrace.transforms.traces import trace_recipients
+from hoptrace.transforms.verdicts import VERDICT_COLUMNS, choose_verdicts
 from hoptrace.transforms.watch import name_hour, watch_clients
 
 C = pl.col
@@ -24,6 +25,7 @@ FIRSTS: dict[str, pl.DataType | type[pl.DataType]] = {
     "hop": pl.UInt64,
     "asked": pl.String,
     "first_attempt_at": pl.Int64,
+    "came_back": pl.Boolean,
 }
 CLASHES = {"hop": pl.UInt64(), "queue_id": pl.String()}
 NOTICE_SLACK_US = 5_000_000
@@ -33,6 +35,22 @@ def name_trace(hops: pl.DataFrame) -> pl.Series:
     """24 hex digits per hop from host, queue_id and epoch: the trace that this hop roots."""
     parts = [hash_columns(hops, ["host", "queue_id", "epoch"], seed=seed) for seed in (1, 2)]
     return (hex_of(parts[0]) + hex_of(parts[1]).str.slice(0, 8)).alias("trace_id")
+
+
+def leave_out_tries(rows: pl.DataFrame, walks: pl.DataFrame, hops: pl.DataFrame, firsts: pl.DataFrame) -> pl.DataFrame:
+    """The walks without those of recipients turned away inside a queue ID of whom others tell: who came back, what followed; a
+    host of ours, its own log."""
+    turned = rows.filter(C("status") == "turned_away").with_columns(C("asked").fill_null(""))
+    if not turned.height:
+        return walks
+    ours = hops.filter(C("client_host").is_not_null() & C("client_read"))
+    told = pl.concat(
+        [
+            turned.join(firsts.filter("came_back"), on=["hop", "asked"], how="semi"),
+            turned.join(ours, on="hop", how="semi"),
+        ]
+    )
+    return walks.join(told.select(last="row"), on="last", how="anti", maintain_order="left")
 
 
 def gather_steps(rows: pl.DataFrame, walks: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
@@ -142,15 +160,19 @@ def date_notices(rows: pl.DataFrame, walks: pl.DataFrame, told: pl.DataFrame) ->
     return warned.join(returned, on="last", how="full", coalesce=True)
 
 
-def merge_copies(rows: pl.DataFrame) -> pl.DataFrame:
-    """One row per (trace, original recipient, recipient): the first success wins, else the last fact."""
+def merge_copies(rows: pl.DataFrame, ends_at: int) -> pl.DataFrame:
+    """One row per (trace, original recipient, recipient): the first success wins, else what may still become one, else the last
+    fact. Adds waits: whether any of them is unsettled at ends_at."""
     key = ["trace_id", "original_recipient", "recipient"]
+    rows = rows.with_columns(waits=C("settled_at").is_null() | (C("settled_at") >= ends_at))
     several = rows.select(pl.struct(key)).to_series().is_duplicated()
     if not several.any():
         return rows
     success = C("outcome") == "delivered"
     copies = rows.filter(several).with_columns(
-        _failed=~success, _order=pl.when(success).then(C("resolved_at")).otherwise(-C("resolved_at"))
+        _failed=pl.when(success).then(0).when("waits").then(1).otherwise(2),
+        _order=pl.when(success).then(C("resolved_at")).otherwise(-C("resolved_at")),
+        waits=C("waits").any().over(key),
     )
     best = copies.sort(*key, "_failed", "_order", "last", nulls_last=False).unique(
         key, keep="first", maintain_order=True
@@ -163,17 +185,21 @@ def write_deliveries(
     recipients: pl.DataFrame,
     told: pl.DataFrame,
     firsts: pl.DataFrame,
+    filters: pl.DataFrame,
     night: Night,
     programs: Mapping[str, str],
     logs: Logs,
-) -> pl.DataFrame:
-    """One row per recipient's fate, settled or not (settled_at null), columns of DELIVERIES as integers of microseconds.
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """One row per recipient's fate, settled or not (settled_at null), columns of DELIVERIES as integers of microseconds; and the
+    hand-overs that were duplicates (child, recipient).
 
-    hops: with root, parent, kind, evidence, strength, about_root, contrary, cold, client_unread_at, and delay_warning,
-        queue_lifetime per host.
-    told: hop, notice, made. firsts: hop, asked, first_attempt_at (µs) from the door.
+    hops: with root, parent, kind, evidence, strength, about_root, contrary, cold, client_read, client_unread_at, and
+    delay_warning, queue_lifetime per host.
+    told: hop, notice, made. firsts: hop, asked, first_attempt_at (µs) and came_back from the door. filters: what `assemble_kinds`
+    tells of them.
     """
-    rows, walks = trace_recipients(hops, recipients)
+    rows, walks, duplicates = trace_recipients(hops, recipients)
+    walks = leave_out_tries(rows, walks, hops, firsts)
     steps = gather_steps(rows, walks, hops)
     entrance = steps.unique("last", keep="first", maintain_order=True).select(
         "last", root_hop="hop", entry_recipient="recipient", entry_original="original_recipient"
@@ -224,13 +250,23 @@ def write_deliveries(
     out = out.with_columns(submitted_at=pl.when(refused_at_entrance).then(None).otherwise("submitted"))
     out = out.with_columns(delay_us=(until - C("submitted_at")).clip(lower_bound=0))
     steps = settle_remainder(split_stay(steps), out.select("last", "delay_us"))
+    stays = walks.join(rows.select("row", "hop", "recipient"), on="row").join(
+        out.select("last", known_until=C("settled") + LOOKAHEAD_US), on="last"
+    )
     out = (
-        out.join(list_stays(steps), on="last", how="left", maintain_order="left")
+        out.join(choose_verdicts(stays, filters), on="last", how="left", maintain_order="left")
+        .join(list_stays(steps), on="last", how="left", maintain_order="left")
         .join(find_worst(steps), on="last", how="left", maintain_order="left")
         .join(date_notices(rows, walks, told), on="last", how="left", maintain_order="left")
         .with_columns(asked_first=pl.coalesce("entry_original", "entry_recipient"))
         .with_columns(_asked=fold_address("asked_first").fill_null(""))
-        .join(firsts, left_on=["root_hop", "_asked"], right_on=["hop", "asked"], how="left", maintain_order="left")
+        .join(
+            firsts.filter(~C("came_back")),
+            left_on=["root_hop", "_asked"],
+            right_on=["hop", "asked"],
+            how="left",
+            maintain_order="left",
+        )
     )
     out = name_unread(out, night, logs)
     out = out.select(
@@ -278,13 +314,15 @@ def write_deliveries(
         would_settle=name_hour("unread_host", "unread_at"),
         flags=pl.concat_list(
             pl.when(C("unsure").fill_null(False)).then(pl.lit("maybe_duplicate")),
+            pl.when(C("kept").fill_null(False) & (C("outcome") != "quarantined")).then(pl.lit("quarantined_copy")),
             pl.when(C("after_data").fill_null(False)).then(pl.lit("recipients_incomplete")),
             pl.when("cold").then(pl.lit("cold_start")),
         ).list.drop_nulls(),
+        **{name: name for name in VERDICT_COLUMNS},
         component="component",
         **{f"us_{stage}": f"us_{stage}" for stage in STAGES},
     )
-    return merge_copies(out)
+    return merge_copies(out, night.ends_at), duplicates
 
 
 def name_unread(rows: pl.DataFrame, night: Night, logs: Logs) -> pl.DataFrame:
@@ -313,19 +351,22 @@ def tell_beginnings(hops: pl.DataFrame, recipients: pl.DataFrame, night: Night) 
     contrary = pl.Series("contrary", zone | year) & ~hops["partial"]
     if night.cold_at is None:
         return hops.with_columns(contrary, cold=pl.lit(False))
-    ages = recipients.filter(C("delay").is_not_null()).group_by("hop").agg(_began=(C("logged_at") - C("delay")).min())
-    proven = queue_id_time(hops["queue_id"], hops["first_seen"])
-    told = hops.with_columns(contrary, _proven=proven).join(ages, on="hop", how="left", maintain_order="left")
+    partial = hops.filter("partial").select("hop", "queue_id", "first_seen")
+    aged = recipients.filter(C("delay").is_not_null()).join(partial, on="hop", how="semi")
+    ages = aged.group_by("hop").agg(_began=(C("logged_at") - C("delay")).min())
+    proven = queue_id_time(partial["queue_id"], partial["first_seen"])
+    told = partial.with_columns(_proven=proven).join(ages, on="hop", how="left", maintain_order="left")
     began = pl.coalesce("_proven", "_began", C("first_seen") - DAY)
-    return told.with_columns(cold=C("partial") & (began < night.cold_at)).drop("_proven", "_began")
+    return hops.with_columns(contrary, cold=C("hop").is_in(told.filter(began < night.cold_at)["hop"].implode()))
 
 
 @dataclass(frozen=True)
 class Traces:
-    """Whole traces: every row, settled or not; and the hops with their trace_id."""
+    """Whole traces: every row, settled or not; the hops with their trace_id; and child, recipient of duplicate hand-overs."""
 
     deliveries: pl.DataFrame
     hops: pl.DataFrame
+    duplicates: pl.DataFrame
 
 
 def know_queues(hops: pl.DataFrame, fleet: Fleet) -> pl.DataFrame:
@@ -350,7 +391,9 @@ def write_traces(
     placed: frames hops, recipients, firsts. logs: which are read, and where they are whole.
     """
     hops = tell_beginnings(know_queues(placed["hops"], fleet), placed["recipients"], night)
-    hops = watch_clients(hops, logs)
+    hops = watch_clients(hops, logs).with_columns(
+        client_read=C("client_host").is_null() | C("client_host").is_in(sorted(logs.hosts))
+    )
     told = C("partial") & C("about").is_not_null()
     hops = hops.with_columns(
         name_trace(hops).alias("_own_trace"),
@@ -369,8 +412,12 @@ def write_traces(
     made = hops.filter(C("about").is_not_null()).select("notice", hop="about", made="arrived")
     recipients = placed["recipients"].drop("component", strict=False)
     clashes = placed.get("clashes", pl.DataFrame(schema=CLASHES)).select("hop", next_queue_id="queue_id").unique()
-    recipients = recipients.join(
-        clashes.with_columns(clash=True), on=["hop", "next_queue_id"], how="left", maintain_order="left"
-    )
+    if clashes.height:
+        clashes = clashes.with_columns(clash=True)
+        recipients = recipients.join(clashes, on=["hop", "next_queue_id"], how="left", maintain_order="left")
+    else:
+        recipients = recipients.with_columns(clash=pl.lit(False))
+    filters = placed["filters"].drop("component", strict=False)
     firsts = placed.get("firsts", pl.DataFrame(schema=FIRSTS)).drop("component", strict=False)
-    return Traces(write_deliveries(hops, recipients, made, firsts, night, fleet.programs, logs), hops)
+    deliveries, duplicates = write_deliveries(hops, recipients, made, firsts, filters, night, fleet.programs, logs)
+    return Traces(deliveries, hops, duplicates)

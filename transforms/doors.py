@@ -24,6 +24,7 @@ ACCEPTED: dict[str, pl.DataType | type[pl.DataType]] = {
     "client_ip": pl.String,
     "helo": pl.String,
     "at": pl.Int64,
+    "turned": pl.Boolean,
     "net": pl.String,
     "domain": pl.String,
     "asked": pl.String,
@@ -60,27 +61,66 @@ def outside(doors: pl.DataFrame, fleet: Fleet, hosts: frozenset[str]) -> pl.Data
 
 
 def accepted(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
-    """What came in from outside, per recipient: hop, at, sender, recipient as asked for, client_name, client_ip, helo."""
+    """What came in from outside, per recipient: hop, at, sender, recipient as asked for, client_name, client_ip, helo, turned.
+
+    A recipient refused inside a queue ID comes with the time of the refusal; `turned` where it may come again (4xx).
+    """
     entered = hops.filter(C("client_ip").is_not_null() & C("client_host").is_null()).select(
-        "hop", "host", "sender", "client_name", "client_ip", "helo", at="arrived"
+        "hop", "host", "sender", "client_name", "client_ip", "helo", "arrived"
     )
-    asked = (
-        recipients.filter((C("try_kind") != "refusal") | C("after_data"))
-        .select("hop", recipient=pl.coalesce("original_recipient", "recipient"))
+    refused, turned = C("try_kind") == "refusal", C("status") == "turned_away"
+    asked = pl.coalesce("original_recipient", "recipient")
+    took = (
+        recipients.filter(~refused | (C("after_data") & ~turned))
+        .select("hop", recipient=asked, turned=pl.lit(False))
         .unique(maintain_order=True)
+        .with_columns(said=pl.lit(None, pl.Int64))
     )
-    return asked.join(entered, on="hop", how="inner")
+    inside = recipients.filter(refused & (turned | (~C("after_data") & (C("status") == "rejected")))).select(
+        "hop", recipient=asked, turned=turned, said="at"
+    )
+    return (
+        pl.concat([took, inside])
+        .join(entered, on="hop", how="inner", maintain_order="left")
+        .with_columns(at=pl.coalesce("said", "arrived"))
+        .drop("said", "arrived")
+    )
 
 
 @dataclass(frozen=True)
 class Series:
-    """Door tries in series: `firsts` (hop, asked, first_attempt_at) for mail that came in; `never`, one row per final refusal and
-    per series given up (first_attempt_at, tries, and its last try's columns); `waiting`, the EVENTS of series that may go on after
-    ends_at: tries that nothing ended yet, and the last end, of kind arrive."""
+    """Door tries in series.
+
+    firsts: hop, asked, first_attempt_at, came_back. For mail that came in, and for the last try of a series given up that was
+        made inside a queue ID; came_back is true for the other tries made inside one, which are told by what followed them.
+    never: one row per final refusal and per series given up (first_attempt_at, tries, and its last try's columns).
+    waiting: the EVENTS of series that may go on after ends_at: tries that nothing ended yet, and the last end, of kind arrive.
+    """
 
     firsts: pl.DataFrame
     never: pl.DataFrame
     waiting: pl.DataFrame
+
+
+COPY_US = 2_000_000
+"""Exim's main log and its reject log have one reject with the same stamp; through syslog this far apart at most."""
+
+
+def drop_copies(doors: pl.DataFrame) -> pl.DataFrame:
+    """`doors` (EVENTS) without the rejects that Exim wrote twice, to its main log and its reject log; the last one counts.
+
+    The last, since a night sees the lines after its end, and the next one the same lines from its beginning.
+    """
+    exims = (C("kind") == "door") & C("instance").str.starts_with("exim").fill_null(False)
+    twice = doors.filter(exims)
+    if twice.height < 2:
+        return doors
+    same = ["host", "pid", "client_name", "client_ip", "helo", "sender", "recipient", "stage", "code", "reply"]
+    twice = twice.sort(*same, "stamp", "place")
+    again = pl.all_horizontal(C(k).eq_missing(C(k).shift(-1)) for k in same) & (
+        C("stamp").shift(-1) - C("stamp") <= COPY_US
+    )
+    return pl.concat([doors.filter(~exims), twice.filter(~again.fill_null(False))])
 
 
 def match_series(doors: pl.DataFrame, accepted: pl.DataFrame, ends_at: int) -> Series:
@@ -90,11 +130,17 @@ def match_series(doors: pl.DataFrame, accepted: pl.DataFrame, ends_at: int) -> S
     columns of `name_client`. A series has one sender and recipient, clients of one net or domain, and no gap of 24 h; N acceptances
     (and final refusals) take the N oldest tries that nothing took before.
     """
-    accepted = accepted.join(doors.select("_sender", "asked").unique(), on=["_sender", "asked"], how="semi")
-    known = doors.filter((C("kind") == "arrive") & C("orig_queue_id").is_not_null()).select(
-        "asked", hop=C("orig_queue_id").cast(pl.UInt64), first_attempt_at="stamp"
+    doors = drop_copies(doors)
+    tried = pl.concat([doors.select("_sender", "asked"), accepted.filter("turned").select("_sender", "asked")])
+    accepted = accepted.join(tried.unique(), on=["_sender", "asked"], how="semi", maintain_order="left")
+    told = C("orig_queue_id").is_not_null() & (C("kind") != "door")
+    known = doors.filter(told).select(
+        "asked",
+        hop=C("orig_queue_id").cast(pl.UInt64),
+        first_attempt_at=pl.when(C("kind") == "arrive").then("stamp"),
+        came_back=C("kind") == "leave",
     )
-    both = join_series(doors.filter(C("orig_queue_id").is_null()), accepted, known, ends_at)
+    both = join_series(doors.filter(~told), accepted, known, ends_at)
     balance = pl.when("takes").then(-1).when("ends").then(0).otherwise(1).cum_sum().over("series")
     both = (
         both.with_columns(_left=balance)
@@ -109,7 +155,7 @@ def match_series(doors: pl.DataFrame, accepted: pl.DataFrame, ends_at: int) -> S
     oldest = both.filter(~C("ends")).select("series", "rank", pl.lit(True).alias("took"), first="at")
     ends = both.filter("takes").join(oldest, on=["series", "rank", "took"], how="left", maintain_order="left")
     firsts = ends.filter(C("hop").is_not_null() & C("first").is_not_null()).select(
-        "asked", "hop", first_attempt_at="first"
+        "asked", "hop", first_attempt_at="first", came_back=pl.lit(False)
     )
     refused = ends.filter(C("hop").is_null()).with_columns(
         first_attempt_at=pl.coalesce("first", "at"), tries=pl.lit(1, pl.Int64)
@@ -118,41 +164,65 @@ def match_series(doors: pl.DataFrame, accepted: pl.DataFrame, ends_at: int) -> S
     tails = given_up.unique("series", keep="last", maintain_order=True).join(
         given_up.group_by("series").agg(first_attempt_at=C("at").min(), tries=pl.len().cast(pl.Int64)), on="series"
     )
+    inside = tell_inside(both, tails)
+    known = known.join(inside, on=["hop", "asked"], how="anti")
     return Series(
-        pl.concat([known, firsts]).select("hop", "asked", "first_attempt_at"),
-        pl.concat([refused, tails], how="diagonal_relaxed"),
+        pl.concat([known, firsts, inside], how="diagonal").select("hop", "asked", "first_attempt_at", "came_back"),
+        pl.concat([refused, tails.filter(C("inside").is_null())], how="diagonal_relaxed"),
         leave_waiting(both, ends_at),
     )
 
 
+def tell_inside(both: pl.DataFrame, tails: pl.DataFrame) -> pl.DataFrame:
+    """hop, asked, first_attempt_at, came_back of the tries made inside a queue ID; `tails` are the last tries of series given up."""
+    inside = both.filter(C("inside").is_not_null()).select("asked", hop="inside", came_back=pl.lit(True))
+    last = tails.filter(C("inside").is_not_null()).select(
+        "asked", "first_attempt_at", hop="inside", came_back=pl.lit(False)
+    )
+    return pl.concat([inside.join(last, on=["hop", "asked"], how="anti"), last], how="diagonal")
+
+
 def join_series(doors: pl.DataFrame, accepted: pl.DataFrame, known: pl.DataFrame, ends_at: int) -> pl.DataFrame:
-    """Tries and acceptances before ends_at in order, with `series`, `ends` (not a try that may come again), and `takes`: an end
-    whose oldest try is not known yet."""
+    """Tries and acceptances before ends_at in order, with `series`, `ends` (not a try that may come again), `takes`: an end
+    whose oldest try is not known yet, and `inside`, the hop of a try made inside a queue ID."""
     final = ((C("code") // 100 == 5) | C("dsn").str.starts_with("5")).fill_null(False)
+    nobody, key = pl.lit(None, pl.UInt64), ["hop", "asked"]
     tries = doors.with_columns(
         at="stamp",
         ends=final | (C("kind") == "arrive"),
         takes=final & (C("kind") != "arrive"),
-        hop=pl.lit(None, pl.UInt64),
+        hop=nobody,
+        inside=C("orig_queue_id").cast(pl.UInt64),
     )
     taken = (
-        accepted.unique(["hop", "asked"], keep="first", maintain_order=True)
+        accepted.filter(~C("turned"))
+        .unique(key, keep="first", maintain_order=True)
         .join(
-            known.select("hop", "asked", pl.lit(False).alias("takes")),
-            on=["hop", "asked"],
+            known.filter(~C("came_back")).select(*key, pl.lit(False).alias("takes")),
+            on=key,
             how="left",
             maintain_order="left",
         )
-        .with_columns(C("takes").fill_null(True), ends=pl.lit(True), place=pl.lit(0, pl.Int64))
+        .with_columns(C("takes").fill_null(True), ends=pl.lit(True), place=pl.lit(0, pl.Int64), inside=nobody)
     )
-    both = pl.concat([tries, taken], how="diagonal_relaxed").filter(C("at") < ends_at)
+    turned = (
+        accepted.filter("turned")
+        .join(taken, on=key, how="anti", maintain_order="left")
+        .join(known.filter("came_back"), on=key, how="anti", maintain_order="left")
+        .join(tries, left_on=key, right_on=["inside", "asked"], how="anti", maintain_order="left")
+        .with_columns(
+            stamp="at", kind=pl.lit("door", KIND), place=pl.lit(0, pl.Int64),
+            ends=pl.lit(False), takes=pl.lit(False), inside="hop", hop=nobody,
+        )
+    )  # fmt: skip
+    both = pl.concat([tries, taken, turned], how="diagonal_relaxed").filter(C("at") < ends_at)
     who = ["_sender", "asked"]
     nets = both.filter(C("domain").is_not_null()).group_by([*who, "domain"]).agg(_client=C("net").min())
     both = both.join(nets, on=[*who, "domain"], how="left").with_columns(
         _client=pl.coalesce("_client", "net").fill_null("")
     )
     who = [*who, "_client"]
-    both = both.sort([*who, "at", "place", "host", "hop"], nulls_last=False)
+    both = both.sort([*who, "at", "place", "host", "hop", "inside"], nulls_last=False)
     fresh = pl.any_horizontal(C(k) != C(k).shift() for k in who) | (C("at") - C("at").shift() >= DOOR_WAIT_US)
     return both.with_columns(series=fresh.fill_null(True).cum_sum())
 
@@ -160,7 +230,7 @@ def join_series(doors: pl.DataFrame, accepted: pl.DataFrame, known: pl.DataFrame
 def leave_waiting(both: pl.DataFrame, ends_at: int) -> pl.DataFrame:
     """EVENTS of the series that may go on: their tries that nothing took, and after these the last end."""
     alive = both.filter(C("at").max().over("series") + DOOR_WAIT_US >= ends_at)
-    tries = alive.filter(~C("ends") & (C("rank") > C("taken")))
+    tries = alive.filter(~C("ends") & (C("rank") > C("taken"))).with_columns(orig_queue_id=C("inside").cast(pl.String))
     last = (
         alive.filter("ends")
         .unique("series", keep="last", maintain_order=True)

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 import polars as pl
 
+SHARD_BITS = 16
+LOW = pl.lit((1 << SHARD_BITS) - 1, pl.UInt64)
+
 
 @contextmanager
 def frames_stay_here() -> Iterator[None]:
@@ -63,12 +66,12 @@ def decode_frames(parts: Iterable[bytes]) -> pl.DataFrame | None:
 
 
 def split_by_shard(frame: pl.DataFrame, key: str, shards: int) -> Iterator[tuple[int, pl.DataFrame]]:
-    """(shard, rows) for every shard that has rows; a row's shard is its UInt64 column `key` modulo `shards`."""
+    """(shard, rows) for every shard that has rows; a row's shard is told by the last SHARD_BITS of its UInt64 column `key`."""
     if not frame.height:
         return
     if shards == 1:
         yield 0, frame
         return
-    numbered = frame.with_columns((pl.col(key) % shards).cast(pl.UInt32).alias("_shard"))
+    numbered = frame.with_columns(((pl.col(key) & LOW) % shards).cast(pl.UInt32).alias("_shard"))
     for (shard,), part in numbered.partition_by("_shard", as_dict=True, include_key=False, maintain_order=True).items():
         yield int(shard), part

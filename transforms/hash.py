@@ -49,6 +49,15 @@ def _hash_strings(data: Any, offsets: Any, valid: Any, seeds: Any, out: Any) -> 
 
 
 @compiled
+def _hash_spans(data: Any, starts: Any, ends: Any, seeds: Any, out: Any) -> None:
+    for k in range(out.size):
+        if starts[k] >= 0:
+            out[k] = _hash_bytes(data, starts[k], ends[k], seeds[k])
+        else:
+            out[k] = _mix(seeds[k] ^ np.uint64(0xD6E8FEB86659FD93))
+
+
+@compiled
 def _hash_ints(values: Any, valid: Any, seeds: Any, out: Any) -> None:
     for k in range(out.size):
         seed = seeds[k % seeds.size]
@@ -87,6 +96,20 @@ def _hash(series: pl.Series, seeds: np.ndarray[Any, Any]) -> np.ndarray[Any, Any
 def hash_strings(series: pl.Series, seed: int = 0) -> pl.Series:
     """64-bit hash (UInt64) of every string of `series`; null has a hash of its own, other than that of ''."""
     return pl.Series(series.name, _hash(series, np.array([seed], np.uint64)))
+
+
+def hash_spans(
+    data: np.ndarray[Any, Any], starts: np.ndarray[Any, Any], ends: np.ndarray[Any, Any], seeds: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any]:
+    """What `hash_columns` makes of a last column whose strings are these spans of bytes; a negative start is null.
+
+    Args:
+        data: bytes (uint8); starts, ends: where each string lies. seeds: the hashes of the columns before (uint64).
+
+    """
+    out = np.empty(starts.size, np.uint64)
+    _hash_spans(data, starts, ends, seeds, out)
+    return out
 
 
 def hash_columns(frame: pl.DataFrame, columns: Sequence[str], seed: int = 0) -> pl.Series:

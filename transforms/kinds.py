@@ -8,7 +8,7 @@ from hoptrace.schemas.events import EVENTS, KINDS
 
 C = pl.col
 Kinds = Mapping[str, pl.DataFrame]
-"""Kind -> its events; columns of EVENTS (and `key`, `hop_no`) that are null throughout may be absent."""
+"""Kind -> its events; columns of EVENTS (and `key`, `hop_no`) that are null throughout may be absent. `repeat` may, where it is 1."""
 
 
 def part_kinds(events: pl.DataFrame) -> dict[str, pl.DataFrame]:
@@ -35,4 +35,4 @@ def take(kinds: Kinds, kind: str, columns: Iterable[str]) -> pl.DataFrame:
 def whole_events(kinds: Kinds, names: Iterable[str] = KINDS) -> pl.DataFrame:
     """EVENTS rows of the kinds in `names`, one after the other."""
     frames = [EVENTS.conform(kinds[name].with_columns(kind=pl.lit(name))) for name in names if name in kinds]
-    return pl.concat(frames) if frames else EVENTS.empty()
+    return pl.concat(frames).with_columns(C("repeat").fill_null(1)) if frames else EVENTS.empty()

@@ -26,6 +26,8 @@ CLASH_US = 14 * 3_600_000_000, 6 * 3_600_000_000
 
 ZONE_STEP_US = 15 * 60_000_000
 """Zones differ by multiples of this."""
+LATE_US = 6 * 3_600_000_000
+"""How long after a child's end a giver of it is looked for, if only to say that it came too late."""
 
 EVIDENCE_RANK = {
     "queued_as": 0,
@@ -51,12 +53,13 @@ CANDIDATES: dict[str, pl.DataType | type[pl.DataType]] = {
     "lead": pl.Int64,
     "child_at": pl.Int64,
     "parent_at": pl.Int64,
+    "late": pl.Boolean,
 }
 
 
 def index_hops(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
-    """What a hop is looked up by: hop, host, queue_id, message_id, client_host, arrived, first_seen, last_seen, stored, and
-    failed, the times at which recipients of it were given up."""
+    """What a hop is looked up by: hop, host, queue_id, message_id, client_host, arrived, first_seen, last_seen, settled_from,
+    ended_at, stored, brought (by a client), and failed, the times at which recipients of it were given up."""
     failed = (
         recipients.filter(C("status").is_in(["bounced", "expired"])).group_by("hop").agg(failed=C("at").unique().sort())
     )
@@ -69,7 +72,10 @@ def index_hops(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
         "arrived",
         "first_seen",
         "last_seen",
+        "settled_from",
+        "ended_at",
         stored=C("stored_at").is_not_null(),
+        brought=C("client_ip").is_not_null(),
     ).join(failed, on="hop", how="left", maintain_order="left")
 
 
@@ -95,7 +101,11 @@ def claim_children(
         .when(C("loopback"))
         .then(pl.lit("filter"))
         .otherwise(pl.lit("relay")),
-        evidence=pl.when(forwarded).then(pl.lit("forwarded_as")).otherwise(pl.lit("queued_as")),
+        evidence=pl.when(forwarded)
+        .then(pl.lit("forwarded_as"))
+        .when(C("action") == "passed")
+        .then(pl.lit("filter_log"))
+        .otherwise(pl.lit("queued_as")),
         parent_at="at",
         started="try_start",
         message_id="message_id",
@@ -113,14 +123,15 @@ def claim_children(
         message_id=pl.lit(None, pl.String),
     )
     passed = (
-        filters.join(hops.select("hop", "host", "message_id", "arrived"), on="hop")
+        filters.filter(C("next_queue_id").is_not_null())
+        .join(hops.select("hop", "host", "message_id", "arrived"), on="hop")
         .select(
             queue_id=C("next_queue_id").str.split("/"),
             parent="hop",
             from_host="host",
             relay_host="host",
             same_host=pl.lit(True),
-            kind=pl.lit("filter"),
+            kind=pl.when(C("action") == "requeued").then(pl.lit("requeue")).otherwise(pl.lit("filter")),
             evidence=pl.lit("filter_log"),
             parent_at="at",
             started="arrived",
@@ -144,24 +155,41 @@ def claim_parents(hops: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def comes_late() -> pl.Expr:
+    """Whether the giver's line (parent_at) came when the child's first row may have been published (settled_from, ended_at)."""
+    return (C("parent_at") > pl.coalesce("settled_from", "ended_at") + LOOKAHEAD_US).fill_null(False)
+
+
+def told_in_time() -> pl.Expr:
+    """Whether a giver's line came before the child was forgotten."""
+    return (C("parent_at") <= C("ended_at") + LATE_US).fill_null(True)
+
+
 def link_claimed_children(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFrame:
     """Candidates (CANDIDATES columns) from parents' claims and the hops with those queue IDs.
 
     A hop counts where it arrived within [start of the attempt - skew, hand-over + look-ahead] and the relay is not known to
-    be another host. Certain: same Message-ID, or none on one side and the relay is that host.
+    be another host; nor, where the relay is unknown, may both its Message-ID and its client be others. A hand-over by the hop's
+    client that was logged when rows of the hop may be published is late. Certain: same Message-ID, or none on one side and the
+    relay is that host.
     """
     notice = C("kind").str.ends_with("_notice")
+    ours = (C("client_host") == C("from_host")).fill_null(False)
+    other = (C("message_id") != C("message_id_right")).fill_null(False)
+    blank = C("message_id").fill_null("").eq("") | C("message_id_right").fill_null("").eq("")
+    stranger = C("relay_host").is_null() & other & ~blank & C("brought") & ~ours & ~C("stored")
     pairs = meet(claims, own, ["queue_id"], "parent_at", "first_seen").filter(
         (C("parent") != C("hop"))
         & (C("relay_host").is_null() | (C("relay_host") == C("host")))
         & (~C("same_host") | (C("host") == C("from_host")))
         & (pl.when(notice).then("first_seen").otherwise("arrived") >= C("started") - SKEW_US)
         & (C("first_seen") <= C("parent_at") + LOOKAHEAD_US)
+        & ~stranger
+        & (notice | ~comes_late() | (ours & told_in_time()))
     )
     here = C("relay_host").is_not_null()
     same = (C("message_id") == C("message_id_right")).fill_null(False)
-    blank = C("message_id").fill_null("").eq("") | C("message_id_right").fill_null("").eq("")
-    certain = C("same_host") | same | (here & (blank | (C("client_host") == C("from_host")).fill_null(False)))
+    certain = C("same_host") | same | (here & (blank | ours))
     return pairs.select(
         child="hop",
         parent="parent",
@@ -174,6 +202,7 @@ def link_claimed_children(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFra
         lead=C("started") - C("arrived"),
         child_at="first_seen",
         parent_at="parent_at",
+        late=~notice & comes_late(),
     )
 
 
@@ -234,19 +263,32 @@ def link_claimed_parents(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFram
         lead=pl.lit(None, pl.Int64),
         child_at="child_at",
         parent_at="last_seen",
+        late=pl.lit(False),
     )
 
 
 def offer_by_message_id(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
-    """Handed-over recipients whose next queue ID may not be named: message_id, parent, host, address, parent_at, started, redirect.
+    """Handed-over recipients whose next queue ID may not be named: message_id, parent, host, relay_host, address, parent_at,
+    started, redirect, filtered, and copy, for a try whose answer was lost, so that the next host may have the message.
 
     A filter that splits a message names one of the new queue IDs for all recipients, so its hand-overs are offered too.
     """
     given = recipients.filter(
         (C("next_queue_id").is_null() | C("loopback").fill_null(False)) & C("status").is_in(["sent", "redirected"])
-    ).join(hops.select("hop", "host", "message_id"), on="hop")
-    return given.filter(C("message_id").fill_null("") != "").select(
+    ).with_columns(copy=pl.lit(False))
+    lost = (
+        recipients.filter(C("unsure_tries").is_not_null())
+        .select("hop", "recipient", "status", "unsure_tries")
+        .explode("unsure_tries")
+        .with_columns(at=C("unsure_tries").struct["at"], try_start=C("unsure_tries").struct["start"], copy=pl.lit(True))
+        .drop("unsure_tries")
+    )
+    given = pl.concat([given, lost], how="diagonal") if lost.height else given
+    told = given.join(hops.select("hop", "host", "message_id"), on="hop")
+    return told.filter(C("message_id").fill_null("") != "").select(
         "message_id",
+        "relay_host",
+        "copy",
         parent="hop",
         host="host",
         address=fold_address("recipient"),
@@ -258,7 +300,8 @@ def offer_by_message_id(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.Data
 
 
 def seek_by_message_id(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
-    """Hops brought by a host of ours: message_id, child, client_host, address (null where not logged), arrived, child_at."""
+    """Hops brought by a host of ours: message_id, child, taker (their host), client_host, address (null where not logged),
+    arrived, child_at, settled_from, ended_at."""
     brought = hops.filter(
         C("client_host").is_not_null() & C("orig_queue_id").is_null() & (C("message_id").fill_null("") != "")
     )
@@ -268,6 +311,9 @@ def seek_by_message_id(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataF
         "client_host",
         "address",
         "arrived",
+        "settled_from",
+        "ended_at",
+        taker="host",
         child="hop",
         child_at="first_seen",
     )
@@ -276,7 +322,8 @@ def seek_by_message_id(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataF
 def link_by_message_id(offers: pl.DataFrame, seekers: pl.DataFrame) -> pl.DataFrame:
     """Candidates where the child's client is the parent's host, the Message-ID is the same and recipients agree.
 
-    A store's redirect with one candidate is certain; the rest is likely.
+    A relay known to be another host than the child's refuses the link. A copy was there before its answer was lost. A store's
+    redirect with one candidate is certain; the rest is likely.
     """
     given = offers.rename({"host": "client_host"})
     known = meet(
@@ -289,7 +336,9 @@ def link_by_message_id(offers: pl.DataFrame, seekers: pl.DataFrame) -> pl.DataFr
     whole = (
         given.drop("address")
         .sort(given.drop("address").columns)
-        .unique(["message_id", "client_host", "parent"], keep="first", maintain_order=True)
+        .with_columns(_copied_at=pl.when("copy").then("parent_at"))
+        .unique(["message_id", "client_host", "parent", "relay_host", "_copied_at"], keep="first", maintain_order=True)
+        .drop("_copied_at")
     )
     nameless = meet(
         seekers.filter(C("address").is_null()), whole, ["message_id", "client_host"], "child_at", "parent_at"
@@ -299,9 +348,14 @@ def link_by_message_id(offers: pl.DataFrame, seekers: pl.DataFrame) -> pl.DataFr
         .filter(
             (C("child") != C("parent"))
             & (C("arrived") >= C("started") - SKEW_US)
-            & (C("child_at") <= C("parent_at") + LOOKAHEAD_US)
+            & (C("child_at") <= C("parent_at") + pl.when("copy").then(SKEW_US).otherwise(LOOKAHEAD_US))
+            & (C("relay_host").is_null() | (C("relay_host") == C("taker")))
+            & told_in_time()
         )
-        .sort("child", "parent", "parent_at", "started", "redirect", "filtered")
+        .with_columns(
+            _far=pl.when(C("copy").any().over("child", "parent")).then((C("child_at") - C("parent_at")).abs())
+        )
+        .sort("child", "parent", "_far", "parent_at", "started", "redirect", "filtered")
         .unique(["child", "parent"], keep="first", maintain_order=True)
     )
     alone = pl.len().over("child") == 1
@@ -319,6 +373,7 @@ def link_by_message_id(offers: pl.DataFrame, seekers: pl.DataFrame) -> pl.DataFr
         lead=C("started") - C("arrived"),
         child_at="child_at",
         parent_at="parent_at",
+        late=comes_late(),
     )
 
 
@@ -381,15 +436,22 @@ def link_by_time(offers: pl.DataFrame, seekers: pl.DataFrame) -> pl.DataFrame:
         lead=pl.lit(None, pl.Int64),
         child_at="child_at",
         parent_at="due",
+        late=pl.lit(False),
     )
 
 
 def fold_address(column: str | pl.Expr) -> pl.Expr:
     """An address for comparing: as logged, its domain in lower case, without the quotes some programs add."""
     text = C(column) if isinstance(column, str) else column
-    parts = text.str.replace_all('"', "", literal=True)
-    return (
-        pl.when(parts.str.contains("@", literal=True))
-        .then(parts.str.replace(r"@[^@]*$", "") + "@" + parts.str.extract(r"@([^@]*)$").str.to_lowercase())
-        .otherwise(parts)
-    )
+    return text.map_batches(fold_addresses, return_dtype=pl.String)
+
+
+def fold_addresses(text: pl.Series) -> pl.Series:
+    """`fold_address` of a series; most addresses are folded already."""
+    odd = text.str.contains(r'["A-Z]').fill_null(False)
+    if not odd.any():
+        return text
+    bare = text.filter(odd).str.replace_all('"', "", literal=True)
+    parts = bare.str.extract_groups(r"^(?s)(.*)(@[^@]*)$").struct
+    folded = parts.field("1") + parts.field("2").str.to_lowercase()
+    return text.scatter(odd.arg_true(), folded.zip_with(folded.is_not_null(), bare))

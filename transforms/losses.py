@@ -9,6 +9,7 @@ import regex
 from hoptrace.schemas.coverage import HOLES
 from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms.cut import NO_STAMP, cut_heads
+from hoptrace.transforms.kinds import Kinds, take
 from hoptrace.transforms.read import PLACE_SHIFT, Chunk, FileReport, Range
 from hoptrace.transforms.stamps import HOUR, MINUTE, to_utc
 from hoptrace.transforms.tags import MAIL
@@ -28,15 +29,12 @@ CONTAINERS = ("docker", "containerd", "podman", "crio")
 UNIT = regex.compile(r"(?:.*/)?([^/@]*?)(?:@[^/]*)?\.(?:service|scope)$")
 
 
-def list_losses(events: pl.DataFrame) -> pl.DataFrame:
-    """host, hour (µs), holes of the announcements among `events`; no columns where there are none.
+def list_losses(kinds: Kinds) -> pl.DataFrame:
+    """host, hour (µs), holes of the announcements among the events by kind.
 
     Who lost lines may stand in `reply`: systemd's name of a unit, of which only those of mail programs matter, or a process.
     """
-    told = (events["kind"] == LOSS).fill_null(False)
-    if not told.any():
-        return pl.DataFrame()
-    lost = events.filter(told)
+    lost = take(kinds, LOSS, ["host", "stamp", "instance", "size", "reply"])
     whose = lost["reply"].fill_null("").unique()
     known = pl.DataFrame({"reply": whose, "matters": [may_be_mail(name) for name in whose]})
     lost = lost.with_columns(C("reply").fill_null("")).join(known, on="reply").filter("matters")

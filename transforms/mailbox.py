@@ -6,6 +6,8 @@ import polars as pl
 
 from hoptrace.schemas.events import EVENTS
 from hoptrace.schemas.mailbox_events import MAILBOX_EVENTS
+from hoptrace.transforms.hash import hash_columns
+from hoptrace.transforms.kinds import Kinds, take
 from hoptrace.transforms.plan import Night
 
 C = pl.col
@@ -49,9 +51,9 @@ class Mailboxes:
     carried: pl.DataFrame
 
 
-def select_mailbox(events: pl.DataFrame) -> pl.DataFrame:
-    """The lines of kind store and mailbox among EVENTS."""
-    return events.filter(C("kind").is_in(["store", "mailbox"])).select(COLUMNS)
+def select_mailbox(kinds: Kinds) -> pl.DataFrame:
+    """The lines of kind store and mailbox."""
+    return pl.concat([take(kinds, kind, COLUMNS) for kind in ("store", "mailbox")])
 
 
 def name_mailbox() -> pl.Expr:
@@ -84,21 +86,24 @@ def by_delivery() -> pl.Expr:
 
 
 def number_pairs(lines: pl.DataFrame) -> pl.DataFrame:
-    """`lines` of deliveries with _run: lines alike, none further than PAIR_US from the next; and _nth of its sort in there."""
-    identity = pl.when(C("queue_id").is_null()).then("message_id")
-    lines = lines.with_columns(_id=identity, _save=C("size").is_not_null())
+    """`lines` of deliveries with _id, _alike, the hash of ALIKE; _run: lines alike, none further than PAIR_US from the next; and
+    _nth of its sort in there."""
+    lines = lines.with_columns(_id=pl.when(C("queue_id").is_null()).then("message_id"), _save=C("size").is_not_null())
+    lines = lines.with_columns(hash_columns(lines, ALIKE).alias("_alike"))
     apart = (C("stamp") - C("stamp").shift() > PAIR_US).fill_null(value=False).cast(pl.Int64)
-    lines = lines.with_columns(_run=apart.cum_sum().over(ALIKE))
-    return lines.with_columns(_nth=C("stamp").cum_count().over(*ALIKE, "_run", "_save"))
+    lines = lines.with_columns(_run=apart.cum_sum().over("_alike"))
+    return lines.with_columns(_nth=C("stamp").cum_count().over("_alike", "_run", "_save"))
 
 
 def fold_deliveries(lines: pl.DataFrame) -> pl.DataFrame:
     """One row per delivery: mail_log's n-th save and the n-th other line about the same are one."""
     elsewhere = ~C("folder").str.contains(INBOX)
+    first = [C(name).first() for name in (*ALIKE[:-1], "stamp")]
     told = [C(name).drop_nulls().first() for name in ("size", "message_id", "reply", "protocol")]
-    rows = number_pairs(lines).group_by(*ALIKE, "_run", "_nth", maintain_order=True).agg(C("stamp").first().alias("at"), *told)
+    rows = number_pairs(lines).group_by("_alike", "_run", "_nth", maintain_order=True).agg(*first, *told)
     action = C("action").replace_strict(DELIVERY, return_dtype=pl.String)
     rows = rows.with_columns(
+        at="stamp",
         session="queue_id",
         action=pl.when((C("action") == "stored") & elsewhere).then(pl.lit("filed")).otherwise(action),
     )
@@ -109,14 +114,16 @@ def keep_pairs(lines: pl.DataFrame, ends_at: int) -> pl.DataFrame:
     """The deliveries' lines whose other half may come after the night's end."""
     by = ALIKE[:-1]
     near = lines.filter(C("stamp") >= ends_at - PAIR_US).select(by).unique()
-    late = C("stamp").max().over(*ALIKE, "_run") >= ends_at - PAIR_US
+    late = C("stamp").max().over("_alike", "_run") >= ends_at - PAIR_US
     alike = lines.join(near, on=by, how="semi", nulls_equal=True, maintain_order="left")
     return number_pairs(alike).filter(late).select(COLUMNS)
 
 
 def number_sessions(lines: pl.DataFrame) -> pl.DataFrame:
     """`lines` of sessions with _name, what a session is called, and _no, how many of that name have ended before."""
-    lines = lines.with_columns(_name=name_mailbox(), _end=(C("action") == "session").fill_null(value=False).cast(pl.Int64))
+    lines = lines.with_columns(
+        _name=name_mailbox(), _end=(C("action") == "session").fill_null(value=False).cast(pl.Int64)
+    )
     return lines.with_columns(_no=C("_end").cum_sum().over(OWN) - C("_end"))
 
 
@@ -153,7 +160,9 @@ def total_up(ends: pl.DataFrame) -> list[pl.DataFrame]:
     """Rows for the messages that sessions downloaded or removed without naming them, from their last lines."""
     rest = pl.when("_whole").then(C("held") - C("_gone")).otherwise(pl.coalesce("retrieved", "bodies"))
     size = pl.when(~C("_whole")).then(pl.coalesce("retrieved_bytes", "body_bytes"))
-    ends = ends.with_columns(message_id=pl.lit(None, pl.String), folder=pl.lit(None, pl.String), reply=pl.lit(None, pl.String))
+    ends = ends.with_columns(
+        message_id=pl.lit(None, pl.String), folder=pl.lit(None, pl.String), reply=pl.lit(None, pl.String)
+    )
     told = (("downloaded", rest, size), ("expunged", C("removed") - C("_gone"), pl.lit(None, pl.Int64)))
     return [
         ends.with_columns(action=pl.lit(action), messages=messages, size=size).filter(C("messages") > 0)

@@ -7,7 +7,8 @@ import apache_beam as beam
 import polars as pl
 from apache_beam.pvalue import PCollection, TaggedOutput
 
-from hoptrace.transforms import doors, links
+from hoptrace.schemas.events import EVENTS
+from hoptrace.transforms import doors, links, scans
 from hoptrace.transforms.bundles import pack, unpack
 from hoptrace.transforms.frames import decode_frame, encode_frame
 from hoptrace.transforms.hash import hash_columns
@@ -33,15 +34,16 @@ def match_links(tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
 
 def match_doors(tables: dict[str, pl.DataFrame], ends_at: int) -> doors.Series | None:
     """Door series of one shard of correspondents; None where nobody was turned away."""
-    if "doors" not in tables:
+    accepted = tables.get("accepted", pl.DataFrame(schema=doors.ACCEPTED)).drop("key", strict=False)
+    if "doors" not in tables and not accepted["turned"].any():
         return None
-    accepted = tables.get("accepted", pl.DataFrame(schema=doors.ACCEPTED))
-    return doors.match_series(tables["doors"].drop("key"), accepted.drop("key", strict=False), ends_at)
+    tries = tables["doors"].drop("key") if "doors" in tables else doors.name_client(EVENTS.empty())
+    return doors.match_series(tries, accepted, ends_at)
 
 
 class MatchHops(beam.PTransform):  # type: ignore[misc]
-    """PCollection[Keyed] of matches -> tagged: candidates (frames), keyed (firsts and clashes by hop, refusals anywhere),
-    waiting (door events)."""
+    """PCollection[Keyed] of matches -> tagged: candidates (frames), keyed (firsts, filters and clashes by hop, refusals anywhere),
+    waiting (door events and scans)."""
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()
@@ -56,6 +58,7 @@ class MatchHops(beam.PTransform):  # type: ignore[misc]
         if "own" in tables and "children" in tables:
             clashes = links.find_clashes(tables["own"].drop("key"), tables["children"].drop("key"))
             yield from pack("clashes", clashes, "hop", plan.shards)
+        yield from self.scan(tables)
         series = match_doors(tables, plan.night.ends_at)
         if series is None:
             return
@@ -68,6 +71,19 @@ class MatchHops(beam.PTransform):  # type: ignore[misc]
         waiting = series.waiting.filter(C("stamp") < plan.night.ends_at)
         if waiting.height:
             yield TaggedOutput("waiting", encode_frame(waiting))
+
+    def scan(self, tables: dict[str, pl.DataFrame]) -> Iterator[Any]:
+        """What filters said by Message-ID, to the hops that it means and to the next night."""
+        if "scans" not in tables:
+            return
+        plan, lines = self.plan, tables["scans"].drop("key")
+        if "scanned" in tables:
+            found = scans.match_scans(lines, tables["scanned"].drop("key"))
+            yield from pack("filters", found, "hop", plan.shards)
+            yield from pack("cut_filters", found.filter(C("at") < plan.night.ends_at), "hop", plan.shards)
+        late = scans.wait_scans(lines, plan.night.ends_at)
+        if late.height:
+            yield TaggedOutput("waiting", encode_frame(late))
 
     def expand(self, matches: PCollection[Keyed]) -> Any:
         return (

@@ -8,29 +8,24 @@ C = pl.col
 SELF = ("127.0.0.1", "::1", "localhost")
 
 
-def host_of(name: str | None, ip: str | None, fleet: Fleet, hosts: frozenset[str]) -> str | None:
-    """The host of ours that a log calls `name` or `ip`; 'self' for the loopback; None for strangers."""
+def host_of(name: str, ip: str, fleet: Fleet, hosts: frozenset[str]) -> pl.Expr:
+    """The host of ours that a log calls by columns `name` or `ip`; 'self' for the loopback; null for strangers."""
     known = fleet.names()
-    for text in (name, ip):
-        if text and text.lower() in known:
-            return known[text.lower()]
-    for text in (ip, name):
-        if text in SELF:
-            return "self"
-    if name and not fleet.hosts and name.split(".", 1)[0].lower() in hosts:
-        return name.split(".", 1)[0].lower()
-    return None
+    called = C(name).str.to_lowercase()
+    told = [
+        text.replace_strict(known, default=None, return_dtype=pl.String) for text in (called, C(ip).str.to_lowercase())
+    ]
+    label = C(name).str.split(".").list.first().str.to_lowercase()
+    itself = C(ip).is_in(SELF).fill_null(False) | C(name).is_in(SELF).fill_null(False)
+    by_label = [] if fleet.hosts else [pl.when(label.is_in(list(hosts))).then(label)]
+    return pl.coalesce(*(told if known else []), pl.when(itself).then(pl.lit("self")), *by_label)
 
 
 def name_hosts(
     frame: pl.DataFrame, name: str, ip: str, own: str, out: str, fleet: Fleet, hosts: frozenset[str]
 ) -> pl.DataFrame:
-    """`frame` with column `out`: the host of ours behind columns `name` and `ip`, the row's `own` host for the loopback."""
-    pairs = frame.select(name, ip).unique()
-    found = [host_of(a, b, fleet, hosts) for a, b in pairs.iter_rows()]
-    named = pairs.with_columns(pl.Series("_host", found, pl.String))
-    joined = frame.join(named, on=[name, ip], how="left", nulls_equal=True, maintain_order="left")
-    return joined.with_columns(
-        pl.when(C("_host") == "self").then(C(own)).otherwise("_host").alias(out),
-        (C("_host") == "self").alias("loopback"),
-    ).drop("_host")
+    """`frame` with column `out`: the host of ours behind columns `name` and `ip`, the row's `own` host for the loopback; and
+    `loopback`, whether it is that."""
+    named = frame.with_columns(_host=host_of(name, ip, fleet, hosts))
+    itself = C("_host") == "self"
+    return named.with_columns(pl.when(itself).then(C(own)).otherwise("_host").alias(out), loopback=itself).drop("_host")

@@ -22,8 +22,12 @@ UNFINISHED_US = 6 * 3_600_000_000
 
 PROGRAM_WORDS = r"(?i)^delivered to command|^delivered via .* service"
 MAILBOX_WORDS = r"(?i)delivered to (?:mailbox|maildir|file)|\bsaved$|^250 2\.\d\.\d <[^>]*> \S+ saved"
+PIPED = "piped message to program "
 COMMAND = r"^delivered to command: \W*(?:\S*/)?([\w.-]+)"
 DROPPED = r"(?i)^delivered to file:? /dev/null|^discarded\b"
+SMTP_MAILERS = ("smtp", "esmtp", "smtp8", "dsmtp", "relay")
+"""Sendmail's mailers that hand on to another host, wherever their line names none."""
+
 MAILBOX_PROGRAMS = ("virtual", "dovecot", "maildrop", "procmail", "cyrus", "dovecot-lda", "deliver")
 
 FINAL = {
@@ -123,7 +127,7 @@ def judge_outcomes(rows: pl.DataFrame, ends_at: int, programs: Mapping[str, str]
     delivered = C("outcome") == "delivered"
     place = (
         pl.when(delivered & (C("status") == "stored"))
-        .then(pl.lit("mailbox"))
+        .then(pl.when(C("reply").str.starts_with(PIPED)).then(pl.lit("program")).otherwise(pl.lit("mailbox")))
         .when(delivered)
         .then(pl.coalesce("place", pl.lit("outside")))
     )
@@ -138,6 +142,25 @@ def judge_outcomes(rows: pl.DataFrame, ends_at: int, programs: Mapping[str, str]
         place=place,
         unread_host=pl.when(unknown & pending).then("hop_host").when(unknown | C("store_unread_at").is_not_null()).then("relay_host"),
         unread_at=pl.when(unknown & pending).then("holder_unread_at").when(unknown).then("relay_unread_at").otherwise("store_unread_at"),
+    )
+
+
+def place_here(meaning: Mapping[str, str], programs: Mapping[str, str]) -> pl.Expr:
+    """The place of what a queue that names no relay gave to a mailer or transport of its own (`service`; Sendmail, Exim).
+
+    Its recipient is then a command behind `|`, a file, or a user.
+    """
+    mailer = C("service").str.to_lowercase()
+    here = C("relay_name").is_null() & C("relay_ip").is_null() & mailer.is_not_null() & ~mailer.is_in(SMTP_MAILERS)
+    command = C("recipient").str.extract(r"^\|\W*(?:\S*/)?([\w.-]+)")
+    known = {**dict.fromkeys(MAILBOX_PROGRAMS, "mailbox"), **{name: meaning[what] for name, what in programs.items()}}
+    return (
+        pl.when(here & C("recipient").str.starts_with("|"))
+        .then(command.replace_strict(known, default="program", return_dtype=pl.String))
+        .when(here & (C("recipient") == "/dev/null"))
+        .then(pl.lit("dropped"))
+        .when(here)
+        .then(pl.lit("mailbox"))
     )
 
 
@@ -156,6 +179,7 @@ def place_sent(rows: pl.DataFrame, programs: Mapping[str, str]) -> pl.DataFrame:
         .then(named.replace_strict(known, default=None, return_dtype=pl.String))
         .when(reply.str.contains(PROGRAM_WORDS) | (C("relay_name") == "local").fill_null(False))
         .then(pl.lit("program"))
+        .otherwise(place_here(meaning, programs))
     )
     loop = C("loopback").fill_null(False) & C("next_queue_id").is_null()
     return rows.with_columns(

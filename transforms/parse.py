@@ -11,11 +11,15 @@ from hoptrace.schemas.errors import HoptraceError
 from hoptrace.schemas.events import EVENTS, KINDS
 from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms.columns import NONE, Columns, nullable, valid_utf8
-from hoptrace.transforms.cut import Heads, cut_heads, line_ends
+from hoptrace.transforms.cut import Heads, line_ends
 from hoptrace.transforms.grammar import QUIET, REPLIES, Grammars
+from hoptrace.transforms.hash import hash_spans, hash_strings
+from hoptrace.transforms.kinds import Kinds, whole_events
 from hoptrace.transforms.losses import LOSS, list_losses
 from hoptrace.transforms.match import match, unwrap
 from hoptrace.transforms.read import Chunk, Range
+from hoptrace.transforms.rejoin import make_whole
+from hoptrace.transforms.sessions import PROCESS_KINDS
 from hoptrace.transforms.stamps import HOUR, MINUTE, conflicts, to_utc
 from hoptrace.transforms.tags import NOT_MAIL, Tag, read_tags
 from hoptrace.transforms.unparsed import UNPARSED_PARTIAL, count_templates
@@ -40,10 +44,12 @@ COVERAGE_PARTIAL = {
     "minutes_contrary": pl.Int64(),
     "holes": HOLES,
 }
+NO_COVERAGE = pl.DataFrame(schema=COVERAGE_PARTIAL)
 NO_HOLES = pl.lit([], HOLES)
 DELAYS = ("delay_before", "delay_queue", "delay_connect", "delay_transmit")
 LARGEST = (1 << 31) - 1 - 64
 ADDRESS = r'<(?:"(?:\\.|[^"\\])*")?[^>]*>|[^, <]+'
+NUMBER = r"^(-?[0-9]+(?:\.[0-9]+)?)$"
 EVENT, SILENT, STRANGE, ELSEWHERE, AHEAD = range(5)
 
 
@@ -64,14 +70,20 @@ class Window:
 class Parsed:
     """What a chunk says.
 
-    `events`: the table of that name. `coverage`, `unparsed`: partial sums of those tables; lines without a stamp stand
-    under hour null. `counts`: lines = events + quiet + unparsed + outside (stamped outside the window).
+    `kinds`: the events by kind, in the order of their lines, with `key`, the hash of host and queue ID. `coverage`, `unparsed`:
+    partial sums of those tables; lines without a stamp stand under hour null. `counts`: lines = events + quiet + unparsed +
+    outside (stamped outside the window).
     """
 
-    events: pl.DataFrame
+    kinds: Kinds
     coverage: pl.DataFrame
     unparsed: pl.DataFrame
     counts: dict[str, int]
+
+    @property
+    def events(self) -> pl.DataFrame:
+        """All of `kinds` as EVENTS, in the order of the lines."""
+        return whole_events(self.kinds).sort("place", maintain_order=True)
 
 
 @dataclass(frozen=True)
@@ -92,58 +104,68 @@ def parse_chunk(chunk: Chunk, r: Range, grammars: Grammars, fleet: Fleet, window
 
     Bytes that are no valid UTF-8 become `\xNN`. Raises HoptraceError where the chunk is larger than 2 GiB.
     """
-    data = valid_utf8(chunk.data)
-    if len(data) > LARGEST:
-        raise HoptraceError(f"{r.path}: {len(data)} bytes at once, at most {LARGEST} can be cut; read smaller chunks")
+    valid = valid_utf8(chunk.data)
+    if len(valid) > LARGEST:
+        raise HoptraceError(f"{r.path}: {len(valid)} bytes at once, at most {LARGEST} can be cut; read smaller chunks")
+    whole = make_whole(chunk, valid)
+    data, heads = whole.data, whole.heads
     array = np.frombuffer(data, np.uint8)
-    heads = cut_heads(data)
-    lines = _lines(chunk, r, heads, fleet, window, data is not chunk.data, grammars)
+    lines = _lines(chunk, r, heads, fleet, window, valid is not chunk.data, grammars)
     stamped = lines.stamp != NONE
     inside = stamped & (lines.stamp >= window.starts_at) & (lines.stamp < window.ends_at)
     fate = np.where(stamped & ~inside, ELSEWHERE, STRANGE).astype(np.uint8)
     fate[~stamped & (heads.texts == heads.text_ends)] = SILENT
     programs = np.array([tag.program for tag in lines.tags], np.int8)[lines.tag]
-    fate[(inside | ~stamped) & (programs == NOT_MAIL)] = SILENT
-    known = np.flatnonzero(inside & (programs >= 0))
+    fate[(inside | ~stamped) & ((programs == NOT_MAIL) | whole.spoken_for)] = SILENT
+    known = np.flatnonzero(inside & (programs >= 0) & ~whole.spoken_for)
     services = np.array([tag.services for tag in lines.tags], np.int64)[lines.tag[known]]
     texts, ends, repeat = unwrap(array, heads.texts[known], heads.text_ends[known])
+    repeat += whole.again[known]
     rows, bases, spans = match(array, texts, ends, programs[known], services, grammars)
-    quiet_rows = np.array([row.kind == QUIET for row in grammars.rows] + [False], np.bool_)
+    quiet_rows, silent_rows = _silent_rows(grammars)
     found = rows >= 0
-    silent_rows = quiet_rows | np.array([row.kind == LOSS for row in grammars.rows] + [False], np.bool_)
     fate[known[found]] = np.where(silent_rows[rows[found]], SILENT, EVENT)
     told = np.flatnonzero(found & ~quiet_rows[rows])
     if window.counted_until is not None:
         fate[inside & (lines.stamp >= window.counted_until)] = AHEAD
     columns = Columns(data, rows[told], bases[told], spans, grammars.fields, grammars.constants)
-    events = _events(columns, known[told], repeat[told], lines, heads, r, grammars)
-    zone, year = _contradictions(events)
-    coverage = _coverage(lines, fate, known[told], zone, year)
+    tells = _told(columns, known[told], repeat[told], grammars)
+    kinds = _kinds(columns, tells, lines, heads, r, grammars)
+    coverage = _coverage(lines, fate, tells.line, _contradictions(kinds.get("arrive"), tells))
     unparsed = _unparsed(columns, heads, lines, np.flatnonzero(fate == STRANGE))
     tally = np.bincount(fate, minlength=5).tolist()
     counts = dict(zip(("events", "quiet", "unparsed", "outside", "ahead"), tally))
-    losses = list_losses(events)
-    coverage = sum_coverage([coverage, complete_coverage(losses)]) if losses.height else coverage
-    return Parsed(_one_each(events, columns), coverage, unparsed, {"lines": len(fate), **counts})
+    if LOSS in kinds:
+        coverage = sum_coverage([coverage, complete_coverage(list_losses(kinds))])
+    return Parsed(kinds, coverage, unparsed, {"lines": len(fate), **counts})
+
+
+def _silent_rows(grammars: Grammars) -> tuple[Array, Array]:
+    """Of each row, and of none, whether it is quiet; whether its lines count as quiet: those, and announcements of losses."""
+    kinds = [*(row.kind for row in grammars.rows), None]
+    quiet = np.array([kind == QUIET for kind in kinds], np.bool_)
+    return quiet, quiet | np.array([kind == LOSS for kind in kinds], np.bool_)
 
 
 def sum_coverage(parts: list[pl.DataFrame]) -> pl.DataFrame:
     """COVERAGE_PARTIAL rows (host, hour in µs, sums, first_at, last_at, minutes, holes) as one per host and hour, in order."""
-    masks = [name for name in COVERAGE_PARTIAL if name.startswith("minutes")]
-    sums = [name for name, dtype in COVERAGE_PARTIAL.items() if dtype == pl.Int64 and name[-3:] != "_at"]
-    return (
-        pl.concat(parts)
-        .group_by("host", "hour")
-        .agg(
-            pl.col([name for name in sums if name not in ("hour", *masks)]).sum(),
-            pl.col("first_at").min(),
-            pl.col("last_at", "read_at").max(),
-            pl.col(masks).bitwise_or(),
-            pl.col("holes").explode().drop_nulls().unique().sort(),
-        )
-        .select(COVERAGE_PARTIAL.keys())
-        .sort("host", "hour", nulls_last=False)
-    )
+    both = pl.concat(parts)
+    summed = _sum_lines(both.drop("holes"))
+    if both["holes"].list.len().sum():
+        told = both.select("host", "hour", "holes").explode("holes").drop_nulls("holes")
+        holes = told.group_by("host", "hour").agg(pl.col("holes").unique().sort())
+        summed = summed.join(holes, on=["host", "hour"], how="left", nulls_equal=True)
+        summed = summed.with_columns(pl.col("holes").fill_null([]))
+    return complete_coverage(summed).sort("host", "hour", nulls_last=False)
+
+
+def _sum_lines(parts: pl.DataFrame) -> pl.DataFrame:
+    """Columns of COVERAGE_PARTIAL but holes, summed by host and hour."""
+    masks = [name for name in parts.columns if name.startswith("minutes")]
+    ends = [name for name in parts.columns if name in ("last_at", "read_at")]
+    sums = [name for name in parts.columns if name not in ("host", "hour", "first_at", *ends, *masks)]
+    first = [pl.col("first_at").min()] if "first_at" in parts.columns else []
+    return parts.group_by("host", "hour").agg(pl.col(sums).sum(), *first, pl.col(ends).max(), pl.col(masks).bitwise_or())
 
 
 def _lines(
@@ -167,37 +189,75 @@ def _lines(
     return _Lines(offset, size, host, stamp, hosts, read_tags(heads.tags, grammars), heads.tag)
 
 
+@dataclass(frozen=True)
+class _Told:
+    """The lines that tell something, one value a line: index among all lines, how often it stands for itself, kind (of KINDS)."""
+
+    line: Array
+    repeat: Array
+    kind: Array
+
+
+def _told(columns: Columns, line: Array, repeat: Array, grammars: Grammars) -> _Told:
+    numbers = np.array([KINDS.index(row.kind) if row.kind != QUIET else 0 for row in grammars.rows], np.int8)
+    return _Told(line, repeat, numbers[columns.rows])
+
+
+def _kinds(
+    columns: Columns, told: _Told, lines: _Lines, heads: Heads, r: Range, grammars: Grammars
+) -> dict[str, pl.DataFrame]:
+    """The events by kind, each with the columns that its lines yield."""
+    order = np.argsort(told.kind, kind="stable")
+    ends = np.cumsum(np.bincount(told.kind, minlength=len(KINDS)))
+    return {
+        kind: _events(
+            kind,
+            Columns.over(columns, columns.rows[at], columns.bases[at], columns.spans),
+            told.line[at],
+            told.repeat[at],
+            lines,
+            heads,
+            r,
+            grammars,
+        )
+        for kind, at in zip(KINDS, np.split(order, ends[:-1]), strict=True)
+        if at.size
+    }
+
+
 def _events(
-    columns: Columns, at: Array, repeat: Array, lines: _Lines, heads: Heads, r: Range, grammars: Grammars
+    kind: str, columns: Columns, at: Array, repeat: Array, lines: _Lines, heads: Heads, r: Range, grammars: Grammars
 ) -> pl.DataFrame:
-    """The frame of events of the lines `at`, whose rows and fields `columns` knows."""
-    tag = pl.Series(lines.tag[at], dtype=pl.Int32)
-    kinds = np.array([KINDS.index(row.kind) if row.kind != QUIET else 0 for row in grammars.rows], np.uint32)
-    pid = heads.pid[at]
+    """The events of one kind, of the lines `at`, whose rows and fields `columns` knows."""
+    tag = lines.tag[at]
     out = {
+        "key": _keys(columns, lines, at),
         "stamp": pl.Series(lines.stamp[at]),
         "host": _taken(lines.hosts, lines.host[at]),
         "place": pl.Series(lines.offset[at] | r.place),
-        "instance": _taken([tag.instance for tag in lines.tags], tag.to_numpy()),
-        "service": _taken([tag.service for tag in lines.tags], tag.to_numpy()),
-        "pid": nullable(np.where(pid < 0, NONE, pid)),
-        "kind": pl.Series(KINDS, dtype=EVENTS.schema["kind"]).gather(pl.Series(kinds[columns.rows])),
-        "repeat": pl.Series(repeat),
+        "instance": _taken([tag.instance for tag in lines.tags], tag),
+        "service": _taken([tag.service for tag in lines.tags], tag),
     }
+    if kind in PROCESS_KINDS:
+        pid = heads.pid[at]
+        out["pid"] = nullable(np.where(pid < 0, NONE, pid))
+    if kind == "attempt" or (repeat != 1).any():
+        out["repeat"] = pl.Series(repeat)
     used = np.unique(columns.rows)
     for name, slots in columns.slots.items():
         if (slots[used] != -1).any():
             for column, series in _column(columns, name).items():
                 logged = out.get(column)
                 out[column] = series if logged is None else pl.select(pl.coalesce(series, logged)).to_series()
-    if "status" in out and "reply" in out:
+    if kind == "attempt" and "status" in out and "reply" in out:
         out["next_queue_id"] = _next_ids(columns, out, grammars)
-    return pl.DataFrame(
-        [
-            out[name].alias(name) if name in out else pl.Series(name, [None], dtype).new_from_index(0, at.size)
-            for name, dtype in EVENTS.schema.items()
-        ]
-    )
+    return _one_each(pl.DataFrame([series.alias(name) for name, series in out.items()]), columns)
+
+
+def _keys(columns: Columns, lines: _Lines, at: Array) -> pl.Series:
+    """The hash of host and queue ID, as `hash_columns` makes it."""
+    seeds = hash_strings(pl.Series(lines.hosts, dtype=pl.String)).to_numpy()
+    return pl.Series(hash_spans(columns.array, *columns.field("queue_id"), seeds[lines.host[at]]))
 
 
 def _one_each(events: pl.DataFrame, columns: Columns) -> pl.DataFrame:
@@ -235,6 +295,8 @@ def _column(columns: Columns, name: str) -> dict[str, pl.Series]:
         return {name: columns.strings(*columns.field(name)).str.to_lowercase()}
     if EVENTS.schema[name] == pl.Int64:
         return {name: columns.integers(name)}
+    if EVENTS.schema[name] == pl.Float64:
+        return {name: columns.strings(*columns.field(name)).str.extract(NUMBER).cast(pl.Float64)}
     return {name: columns.strings(*columns.field(name))}
 
 
@@ -242,7 +304,7 @@ def _next_ids(columns: Columns, out: dict[str, pl.Series], grammars: Grammars) -
     """The IDs that rows yield themselves, and those that the replies to sent mail name."""
     starts, ends = columns.field("next_queue_id")
     program = grammars.program(REPLIES)
-    sent = ((out["kind"] == "attempt") & (out["status"] == "sent")).fill_null(False).to_numpy()
+    sent = (out["status"] == "sent").fill_null(False).to_numpy()
     reply_starts, reply_ends = columns.field("reply")
     at = np.flatnonzero(sent & (reply_starts >= 0) & (starts == -1))
     if program is not None and at.size:
@@ -255,39 +317,36 @@ def _next_ids(columns: Columns, out: dict[str, pl.Series], grammars: Grammars) -
     return columns.strings(starts, ends)
 
 
-def _contradictions(events: pl.DataFrame) -> tuple[Array, Array]:
-    begins = (events["kind"] == "arrive").fill_null(False).to_numpy()
-    zone = np.zeros(events.height, np.bool_)
-    year = np.zeros(events.height, np.bool_)
-    at = np.flatnonzero(begins)
-    if at.size:
-        some = events.select("queue_id", "stamp").gather(at)
-        zone[at], year[at] = conflicts(some["queue_id"], some["stamp"])
-    return zone, year
+def _contradictions(arrivals: pl.DataFrame | None, told: _Told) -> Array:
+    """(2, lines that tell something): whether a line that begins a message contradicts its queue ID in its zone, in its year."""
+    marks = np.zeros((2, told.line.size), np.bool_)
+    if arrivals is not None and "queue_id" in arrivals.columns:
+        lines = arrivals.select("place", "queue_id", "stamp").unique("place", maintain_order=True)
+        marks[:, told.kind == KINDS.index("arrive")] = conflicts(lines["queue_id"], lines["stamp"])
+    return marks
 
 
-def _coverage(lines: _Lines, fate: Array, event_lines: Array, zone: Array, year: Array) -> pl.DataFrame:
-    """Sums by host and hour; runs of lines of one host and hour are added up first."""
+def _coverage(lines: _Lines, fate: Array, event_lines: Array, conflicting: Array) -> pl.DataFrame:
+    """Sums by host and hour; runs of lines of one host and minute are added up first."""
     ahead = _read_ahead(lines, fate)
     counted = np.flatnonzero(fate < ELSEWHERE)
     if not counted.size:
         return ahead
     marks = np.zeros((2, len(fate)), np.int64)
-    marks[0, event_lines] = zone
-    marks[1, event_lines] = year
+    marks[:, event_lines] = conflicting
     stamp, host, fate = lines.stamp[counted], lines.host[counted], fate[counted]
-    hour = np.where(stamp == NONE, NONE, stamp // HOUR * HOUR)
-    runs = np.flatnonzero(np.concatenate([[True], (hour[1:] != hour[:-1]) | (host[1:] != host[:-1])]))
-
-    bits = _minute_bits(stamp)
+    minute = np.where(stamp == NONE, NONE, stamp // MINUTE * MINUTE)
+    runs = np.flatnonzero(np.concatenate([[True], (minute[1:] != minute[:-1]) | (host[1:] != host[:-1])]))
+    bits = _minute_bits(minute[runs])
 
     def total(values: Array) -> Array:
         return np.add.reduceat(values.astype(np.int64), runs)
 
+    zone, year = total(marks[0, counted]), total(marks[1, counted])
     frame = pl.DataFrame(
         {
             "host": _taken(lines.hosts, host[runs]),
-            "hour": nullable(hour[runs]),
+            "hour": nullable(np.where(minute[runs] == NONE, NONE, minute[runs] // HOUR * HOUR)),
             "lines": np.diff(runs, append=counted.size).astype(np.int64),
             "bytes": total(lines.size[counted]),
             "events": total(fate == EVENT),
@@ -296,13 +355,14 @@ def _coverage(lines: _Lines, fate: Array, event_lines: Array, zone: Array, year:
             "first_at": nullable(np.minimum.reduceat(stamp, runs)),
             "last_at": nullable(np.maximum.reduceat(stamp, runs)),
             "read_at": nullable(np.maximum.reduceat(stamp, runs)),
-            "zone_conflicts": total(marks[0, counted]),
-            "year_conflicts": total(marks[1, counted]),
-            "minutes": np.bitwise_or.reduceat(bits, runs),
-            "minutes_contrary": np.bitwise_or.reduceat(np.where(marks[:, counted].any(axis=0), bits, 0), runs),
+            "zone_conflicts": zone,
+            "year_conflicts": year,
+            "minutes": bits,
+            "minutes_contrary": np.where(zone + year > 0, bits, 0),
         },
     )
-    return sum_coverage([complete_coverage(frame), ahead])
+    whole = complete_coverage(_sum_lines(frame))
+    return sum_coverage([whole, ahead]) if ahead.height else whole.sort("host", "hour", nulls_last=False)
 
 
 def _minute_bits(stamp: Array) -> Array:
@@ -323,6 +383,8 @@ def complete_coverage(frame: pl.DataFrame) -> pl.DataFrame:
 def _read_ahead(lines: _Lines, fate: Array) -> pl.DataFrame:
     """Per host and hour how far lines were read that count in the next night only: rows without lines."""
     ahead = np.flatnonzero(fate == AHEAD)
+    if not ahead.size:
+        return NO_COVERAGE
     stamp = lines.stamp[ahead]
     read = pl.DataFrame(
         {
@@ -332,8 +394,7 @@ def _read_ahead(lines: _Lines, fate: Array) -> pl.DataFrame:
             "minutes_ahead": pl.Series(_minute_bits(stamp), dtype=pl.Int64),
         }
     )
-    summed = read.group_by("host", "hour").agg(pl.col("read_at").max(), pl.col("minutes_ahead").bitwise_or())
-    return complete_coverage(summed).sort("host", "hour")
+    return complete_coverage(_sum_lines(read)).sort("host", "hour")
 
 
 def _unparsed(columns: Columns, heads: Heads, lines: _Lines, at: Array) -> pl.DataFrame:

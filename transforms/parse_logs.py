@@ -9,58 +9,59 @@ from apache_beam.pvalue import PCollection, TaggedOutput
 
 from hoptrace.transforms.ahead import WorkAhead
 from hoptrace.transforms.bundles import pack
+from hoptrace.transforms.following import with_following
 from hoptrace.transforms.frames import encode_frame
 from hoptrace.transforms.grammar import Grammars, load_grammars
 from hoptrace.transforms.hash import hash_columns
-from hoptrace.transforms.kinds import part_kinds
+from hoptrace.transforms.kinds import Kinds, part_kinds
 from hoptrace.transforms.losses import Torn, find_torn, last_lines, tear
 from hoptrace.transforms.mailbox import name_mailbox, select_mailbox
 from hoptrace.transforms.parse import complete_coverage, parse_chunk
 from hoptrace.transforms.plan import Keyed, Plan
 from hoptrace.transforms.read import Chunk, FileReport, Range, read_chunks
-from hoptrace.transforms.sessions import MARK_COLUMNS, SESSION_KINDS, name_session
+from hoptrace.transforms.scans import select_scans
+from hoptrace.transforms.sessions import select_sessions
 
 C = pl.col
-OUTPUTS = ("sessions", "mailbox", "coverage", "unparsed", "files", "counts")
+OUTPUTS = ("sessions", "scans", "mailbox", "coverage", "unparsed", "files", "counts")
 
 
-def set_clocks(events: pl.DataFrame, offsets: dict[str, int]) -> pl.DataFrame:
-    """`events` with the stamps of hosts whose clock is known to be ahead put back by that many microseconds."""
+def set_clocks(kinds: Kinds, offsets: dict[str, int]) -> Kinds:
+    """`kinds` with the stamps of hosts whose clock is known to be ahead put back by that many microseconds."""
     wrong = {host: us for host, us in offsets.items() if us}
-    if not wrong or not events.height:
-        return events
-    return events.with_columns(C("stamp") - C("host").replace_strict(wrong, default=0, return_dtype=pl.Int64))
+    if not wrong:
+        return kinds
+    ahead = C("host").replace_strict(wrong, default=0, return_dtype=pl.Int64)
+    return {kind: frame.with_columns(C("stamp") - ahead) for kind, frame in kinds.items()}
 
 
-def of_hops() -> pl.Expr:
-    """Whether an event tells of a hop: it names a queue ID, and not of what people do in a mailbox."""
-    return C("queue_id").is_not_null() & (C("kind") != "mailbox")
+def own_hops(kinds: Kinds) -> Iterator[tuple[str, pl.DataFrame]]:
+    """The events that tell of a hop: they name a queue ID, and not of what people do in a mailbox."""
+    for kind, frame in kinds.items():
+        if kind != "mailbox" and "queue_id" in frame.columns:
+            named = frame["queue_id"].is_not_null()
+            owned = frame if named.all() else frame.filter(named)
+            if owned.height:
+                yield kind, owned
 
 
 def key_events(events: pl.DataFrame, shards: int) -> Iterator[Keyed]:
-    """Events with a queue ID, a frame per kind, to the shard of their (host, queue ID)."""
-    owned = events.filter(of_hops())
-    if owned.height:
-        keyed = owned.with_columns(hash_columns(owned, ["host", "queue_id"]).alias("key"))
-        for kind, frame in part_kinds(keyed).items():
-            yield from pack(kind, frame, "key", shards)
+    """EVENTS with a queue ID, a frame per kind, to the shard of their (host, queue ID)."""
+    for kind, frame in own_hops(part_kinds(events)):
+        yield from pack(kind, frame.with_columns(hash_columns(frame, ["host", "queue_id"]).alias("key")), "key", shards)
 
 
-def key_sessions(events: pl.DataFrame, shards: int) -> Iterator[Keyed]:
-    """Events of SMTP sessions, to the shard of their (host, session)."""
-    begins = (C("kind") == "arrive") & name_session().is_not_null()
-    sessions = events.filter(C("kind").is_in(SESSION_KINDS) & (begins | C("queue_id").is_null()))
-    if sessions.height:
-        named = sessions.with_columns(name_session().alias("_own"))
-        keyed = named.with_columns(hash_columns(named, ["host", "_own"]).alias("key"))
-        marks = C("kind").is_in(["arrive", "connect", "disconnect"])
-        for part in (keyed.filter(marks).select("key", *MARK_COLUMNS), keyed.filter(~marks).drop("_own")):
-            yield from pack("sessions", part, "key", shards)
+def key_scans(kinds: Kinds, shards: int) -> Iterator[Keyed]:
+    """Verdicts that name a Message-ID only, to the shard of matches by Message-ID."""
+    scans = select_scans(kinds)
+    if scans.height:
+        yield from pack(
+            "scans", scans.with_columns(hash_columns(scans, ["message_id"]).alias("key")), "key", shards, shards
+        )
 
 
-def key_mailbox(events: pl.DataFrame, shards: int) -> Iterator[Keyed]:
+def key_mailbox(lines: pl.DataFrame, shards: int) -> Iterator[Keyed]:
     """Lines about mailboxes, to the shard of their host and session, user or message."""
-    lines = select_mailbox(events)
     if lines.height:
         keyed = lines.with_columns(name_mailbox().alias("key"))
         yield from pack("mailbox", lines.with_columns(hash_columns(keyed, ["host", "key"]).alias("key")), "key", shards)
@@ -80,7 +81,7 @@ class ParseRange(WorkAhead):
     def pieces(self, element: Range) -> Iterator[tuple[Range, Chunk | FileReport | Torn]]:
         """A range's chunks, its report, and what is torn off after it."""
         end = None
-        for item in read_chunks(element, self.plan.chunk_bytes):
+        for item in with_following(element, read_chunks(element, self.plan.chunk_bytes)):
             yield element, item
             if isinstance(item, Chunk):
                 end = last_lines(item)
@@ -101,24 +102,32 @@ class ParseRange(WorkAhead):
         assert self.grammars is not None
         fleet, shards = self.plan.fleet, self.plan.shards
         parsed = parse_chunk(item, r, self.grammars, fleet, self.plan.night.window)
-        events = set_clocks(parsed.events, {name: host.clock_offset_us for name, host in fleet.hosts.items()})
-        yield from key_events(events, shards)
-        for keyed in key_sessions(events, shards):
-            yield TaggedOutput("sessions", keyed)
-        for keyed in key_mailbox(events, shards):
+        kinds = set_clocks(parsed.kinds, {name: host.clock_offset_us for name, host in fleet.hosts.items()})
+        owned = dict(own_hops(kinds))
+        for kind, frame in owned.items():
+            yield from pack(kind, frame, "key", shards)
+        for kind, frame in select_sessions(kinds).items():
+            for keyed in pack(kind, frame, "key", shards):
+                yield TaggedOutput("sessions", keyed)
+        for keyed in key_scans(kinds, shards):
+            yield TaggedOutput("scans", keyed)
+        boxed = select_mailbox(kinds)
+        for keyed in key_mailbox(boxed, shards):
             yield TaggedOutput("mailbox", keyed)
         yield TaggedOutput("coverage", encode_frame(parsed.coverage))
         if parsed.unparsed.height:
             yield TaggedOutput("unparsed", encode_frame(parsed.unparsed))
-        owned, boxed = events.filter(of_hops()).height, select_mailbox(events).height
-        mine = (("events with a queue ID", owned), ("mailbox lines", boxed))
-        for name, count in (*parsed.counts.items(), *mine):
+        mine = {
+            "events with a queue ID": sum(frame.height for frame in owned.values()),
+            "mailbox lines": boxed.height,
+        }
+        for name, count in {**parsed.counts, **mine}.items():
             yield TaggedOutput("counts", (name, int(count)))
 
 
 class ParseLogs(beam.PTransform):  # type: ignore[misc]
-    """PCollection[Range] -> tagged: keyed (events by host and queue ID), sessions (by host and pid), mailbox (by host
-    and session), coverage, unparsed, files, counts."""
+    """PCollection[Range] -> tagged: keyed (events by host and queue ID), sessions (by host and pid), scans (by Message-ID),
+    mailbox (by host and session), coverage, unparsed, files, counts."""
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()

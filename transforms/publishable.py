@@ -8,6 +8,7 @@ from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms.carry import unfold_clashes, unfold_firsts, unfold_hops
 from hoptrace.transforms.deliver import Traces, write_traces
 from hoptrace.transforms.holes import Logs
+from hoptrace.transforms.links import LATE_US
 from hoptrace.transforms.placed import fill_placed
 from hoptrace.transforms.plan import Night
 from hoptrace.transforms.seconds import seconds_of
@@ -93,31 +94,41 @@ def list_hops(traces: Traces, recipients: pl.DataFrame, night: Night) -> dict[st
             **seconds,
         )
     )
-    return {"hops": ended, "hop_recipients": rows, "handoffs": list_handoffs(hops, recipients, night)}
+    handoffs = list_handoffs(hops, recipients, traces.duplicates, night)
+    return {"hops": ended, "hop_recipients": rows, "handoffs": handoffs}
 
 
-def list_handoffs(hops: pl.DataFrame, recipients: pl.DataFrame, night: Night) -> pl.DataFrame:
+def list_handoffs(hops: pl.DataFrame, recipients: pl.DataFrame, duplicates: pl.DataFrame, night: Night) -> pl.DataFrame:
     """HANDOFFS of the night: per link the recipients that the giver handed over under the taker's queue ID."""
     own = hops.select(giver="hop", from_host="host", from_queue_id="queue_id", from_epoch="epoch")
+    giver, late = pl.coalesce("parent", "about", "late_parent"), C("late_parent").is_not_null()
     taken = hops.filter(
-        (C("parent").is_not_null() | C("about").is_not_null())
-        & C("first_seen").is_between(night.starts_at, night.ends_at, closed="left")
+        giver.is_not_null()
+        & pl.when(late)
+        .then("parent_at")
+        .otherwise("first_seen")
+        .is_between(night.starts_at, night.ends_at, closed="left")
     ).select(
-        giver=pl.coalesce("parent", "about"),
+        giver=giver,
         kind=pl.coalesce("kind", "notice"),
-        evidence=pl.when(C("parent").is_not_null()).then("evidence").otherwise(pl.lit("notice")),
+        evidence=pl.when(C("parent").is_not_null() | late).then("evidence").otherwise(pl.lit("notice")),
         strength=pl.coalesce("strength", "notice_strength"),
         gap_s=seconds_of("gap"),
         to_host="host",
         to_queue_id="queue_id",
         to_epoch="epoch",
-        late=pl.lit(False),
-        duplicate=pl.lit(False),
+        child="hop",
+        late=late,
     )
     given = recipients.filter(C("next_queue_id").is_not_null()).select(
         "recipient", giver="hop", to_queue_id="next_queue_id"
     )
-    return taken.join(own, on="giver").join(given, on=["giver", "to_queue_id"], how="left")
+    rows = taken.join(own, on="giver").join(given, on=["giver", "to_queue_id"], how="left")
+    again = duplicates.with_columns(duplicate=pl.lit(True))
+    whole = again.select("child", "duplicate").unique().with_columns(recipient=pl.lit(None, pl.String))
+    return rows.join(
+        pl.concat([again, whole], how="diagonal").unique(), on=["child", "recipient"], how="left", nulls_equal=True
+    ).with_columns(C("duplicate").fill_null(False))
 
 
 def list_notices(traces: Traces, settled: pl.DataFrame) -> pl.DataFrame:
@@ -139,20 +150,25 @@ def list_notices(traces: Traces, settled: pl.DataFrame) -> pl.DataFrame:
 
 
 def carry_over(placed: dict[str, pl.DataFrame], traces: Traces, night: Night) -> pl.DataFrame:
-    """The EVENTS of every hop whose trace, or a notice about it, is not settled by the night's end or moves across it."""
-    waits = C("settled_at").is_null() | (C("settled_at") >= night.ends_at)
-    unsettled = traces.deliveries.filter(waits).select("component")
+    """The EVENTS of every hop whose trace, or a notice about it, is not settled by the night's end, moves across it, or lacks the
+    giver that its client is, which may still be told late."""
+    unsettled = traces.deliveries.filter("waits").select("component")
     hops = traces.hops
     unended = C("ended_at").is_null() | (C("ended_at") >= night.ends_at)
     crossing = hops.filter(
         (C("last_seen") >= night.ends_at) | (unended & (C("last_seen") >= night.ends_at - RECENT_US))
     )
-    wanted = hops.join(pl.concat([unsettled, crossing.select("component")]).unique(), on="component", how="semi")
+    brought = C("parent").is_null() & C("client_host").is_not_null() & C("client_read")
+    orphans = hops.filter(brought & (C("ended_at") + LATE_US >= night.ends_at))
+    kept = [unsettled, *(some.select("component") for some in (crossing, orphans))]
+    wanted = hops.join(pl.concat(kept).unique(), on="component", how="semi")
     ahead = C("last_seen") >= night.ends_at
     cut = placed["cut_hops"].join(wanted.filter(ahead).select("hop"), on="hop", how="semi")
     events = [unfold_firsts(wanted, placed["firsts"])]
     if "clashes" in placed:
         events.append(unfold_clashes(wanted, placed["clashes"].select("hop", "queue_id")))
+    read_again = C("scanned") & (C("at") >= night.ends_at)
+    placed = {**placed, "filters": placed["filters"].filter(~read_again)}
     whole = placed["hops"].join(wanted.filter(~ahead).select("hop"), on="hop", how="semi")
     for those, prefix in ((whole, ""), (cut, "cut_")):
         keys = those.select("hop")

@@ -40,10 +40,14 @@ class Range:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Whole lines, each ending in a line feed; `offset` is that of the first one in the uncompressed file."""
+    """Whole lines, each ending in a line feed; `offset` is that of the first one in the uncompressed file.
+
+    `following`: lines after them, where one may go on with a line of the chunk (`transforms.following`).
+    """
 
     data: bytes
     offset: int
+    following: bytes = b""
 
 
 @dataclass

@@ -9,6 +9,7 @@ MASK = (
     (r"<[^<>\s]*>", "<>"),
     (r"\b(?:host|connect to|connection with) [\w.-]+", "host"),
     (r"\[[^\[\]]*\]", "[]"),
+    (r"\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b", "IP"),
     (r"\b[0-9A-Za-z+/=_-]*[0-9][0-9A-Za-z+/=_-]{7,}\b", "ID"),
 )
 """Put over a reply before it is judged, so that few distinct texts are left; status codes stay."""
@@ -16,14 +17,18 @@ MASK = (
 DISCARDED = r"(?i)^(?:\d{3} )?(?:\d\.\d\.\d )?(?:Ok, )?(?:discarded|silently discarded)\b"
 KEPT = r"(?i)\bquarantined?\b"
 DSN = r"(?:^|[ -])([245]\.\d{1,3}\.\d{1,3})\b"
-UNSURE = "message may be sent more than once"
+UNSURE = r"message may be sent more than once|(?:closed connection in response to|timeout .*after) end of data"
+"""The answer to the end of data was lost (Postfix smtp_proto.c; Exim transports/smtp.c): the remote may have a copy."""
+
+TAKEN = ("sent", "stored", "redirected")
+"""Statuses of what went well."""
 
 
 def judge_reply(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows with `status`, `dsn`, `reply` (and `code`, `stage` where known): a 'sent' that a filter dropped is no more.
 
     A dsn that the line does not name is taken from the reply. Adds `cause` and `unsure`: cause is null for what was
-    delivered; unsure where the remote may have taken a copy of a failed try.
+    delivered; unsure where the remote may have a copy of a failed try.
     """
     reply = C("reply")
     dropped = (C("status") == "sent") & reply.str.contains(DISCARDED)
@@ -33,10 +38,9 @@ def judge_reply(rows: pl.DataFrame) -> pl.DataFrame:
         .when(dropped.fill_null(False))
         .then(pl.lit("discarded"))
         .otherwise("status"),
-        unsure=reply.str.contains(UNSURE, literal=True).fill_null(False),
     )
     rows = rows.with_columns(dsn=pl.when(C("dsn").is_null()).then(reply.str.extract(DSN)).otherwise("dsn"))
-    failed = rows.select((~C("status").is_in(["sent", "stored", "redirected"])).fill_null(True)).to_series()
+    failed = rows.select((~C("status").is_in(TAKEN)).fill_null(True)).to_series()
     told = ["dsn", "_masked", *(name for name in ("code", "stage") if name in rows.columns)]
     texts = rows.filter(failed).with_columns(_masked=mask_reply(reply)).select(told)
     distinct = texts.unique()
@@ -46,7 +50,9 @@ def judge_reply(rows: pl.DataFrame) -> pl.DataFrame:
         maintain_order="left",
     )  # fmt: skip
     cause = pl.Series("cause", [None], pl.String).new_from_index(0, rows.height)
-    return rows.with_columns(cause.scatter(failed.arg_true(), named["cause"]))
+    unsure = pl.Series("unsure", [False]).new_from_index(0, rows.height)
+    lost = rows.filter(failed).select(reply.str.contains(UNSURE).fill_null(False)).to_series()
+    return rows.with_columns(cause.scatter(failed.arg_true(), named["cause"]), unsure.scatter(failed.arg_true(), lost))
 
 
 def mask_reply(reply: pl.Expr) -> pl.Expr:

@@ -24,19 +24,20 @@ FOREST: dict[str, pl.DataType | type[pl.DataType]] = {
     "notice_strength": pl.String,
     "told_at": pl.Int64,
     "about_root": pl.UInt64,
+    "late_parent": pl.UInt64,
     "component": pl.UInt64,
 }
 
 
 def choose_parents(candidates: pl.DataFrame) -> pl.DataFrame:
-    """One candidate per child: the strongest evidence, then the nearest in time, then the smallest key."""
+    """One candidate per child: one that came in time, the strongest evidence, then the nearest in time, then the smallest key."""
     ranked = candidates.with_columns(
         _weak=(C("strength") == "likely").cast(pl.UInt8),
         _rank=C("evidence").replace_strict(EVIDENCE_RANK, default=9, return_dtype=pl.UInt8),
         _gap=C("gap").abs(),
     )
     return (
-        ranked.sort("child", "_weak", "_rank", "_gap", "parent", "kind")
+        ranked.sort("child", "late", "_weak", "_rank", "_gap", "parent", "kind", "evidence", "gap", "parent_at")
         .unique("child", keep="first", maintain_order=True)
         .drop("_weak", "_rank", "_gap")
     )
@@ -84,12 +85,13 @@ def grow_forest(candidates: pl.DataFrame) -> pl.DataFrame:
     """One row per linked hop: hop, root, component, parent, kind, evidence, strength, gap, parent_at, about, about_root, notice.
 
     Links of kind relay, filter, forward, redirect and requeue continue a trace (parent is set); a notice starts a trace of
-    its own, and `about` names the hop that it was made from (`notice` its kind). `component` is one for a trace and all the
-    notices about it.
+    its own, and `about` names the hop that it was made from (`notice` its kind). A giver that came too late to change a
+    published row continues nothing: it is the late_parent. `component` is one for a trace, the notices about it and late givers.
     """
     chosen = choose_parents(candidates)
     is_notice = C("kind").str.ends_with("_notice")
-    going_on, told = chosen.filter(~is_notice), chosen.filter(is_notice)
+    going_on, told = chosen.filter(~is_notice & ~C("late")), chosen.filter(is_notice)
+    late = chosen.filter("late")
     roots = find_roots(going_on["child"], going_on["parent"])
     cut = roots.filter("cut").select(child="hop")
     going_on = going_on.join(cut, on="child", how="anti")
@@ -99,16 +101,31 @@ def grow_forest(candidates: pl.DataFrame) -> pl.DataFrame:
         how="left",
     )
     notices = told.select(hop="child", about="parent", notice="kind", notice_strength="strength", told_at="parent_at")
-    rows = rows.join(notices, on="hop", how="full", coalesce=True).with_columns(root=pl.coalesce("root", "hop"))
-    about = roots.select(about="hop", about_root="root")
-    together = find_roots(
-        pl.concat([going_on["child"], told["child"]]), pl.concat([going_on["parent"], told["parent"]])
+    linked = ["kind", "evidence", "strength", "gap", "lead", "parent_at"]
+    owned = pl.concat([told.select("child", "parent"), late.select("child", "parent")])
+    rows = (
+        rows.join(notices, on="hop", how="full", coalesce=True)
+        .join(
+            late.select(hop="child", late_parent="parent", **{f"_{name}": name for name in linked}),
+            on="hop",
+            how="full",
+            coalesce=True,
+        )
+        .join(owned.select(hop="parent").unique(), on="hop", how="full", coalesce=True)
+        .with_columns(pl.coalesce(name, f"_{name}") for name in linked)
+        .with_columns(root=pl.coalesce("root", "hop"))
     )
+    about = roots.select(about="hop", about_root="root")
+    owners = owned.select("child", parent=C("parent").replace_strict(roots["hop"], roots["root"], default=C("parent")))
+    owners = owners.join(rows.select(child="hop", _root="root"), on="child", how="left").with_columns(
+        child=pl.coalesce("_root", "child")
+    )
+    together = find_roots(owners["child"], owners["parent"]).select(root="hop", component="root")
     return (
         rows.join(about, on="about", how="left")
         .with_columns(about_root=pl.when(C("about").is_not_null()).then(pl.coalesce("about_root", "about")))
-        .join(together.select("hop", component="root"), on="hop", how="full", coalesce=True)
-        .with_columns(root=pl.coalesce("root", "hop"))
+        .join(together, on="root", how="left")
+        .with_columns(component=pl.coalesce("component", "root"))
         .select(FOREST.keys())
         .sort("hop")
     )

@@ -15,6 +15,7 @@ def sample_skew(hops: pl.DataFrame, starts_at: int, ends_at: int) -> pl.DataFram
     """
     links = hops.filter(
         (C("kind") == "relay")
+        & C("parent").is_not_null()
         & (C("strength") == "certain")
         & C("lead").is_not_null()
         & (C("first_seen") >= starts_at)

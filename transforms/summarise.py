@@ -8,8 +8,9 @@ import math
 
 import polars as pl
 
-from hoptrace.schemas.delay_stats import DELAY_STATS, RELATIVE_ERROR
+from hoptrace.schemas.delay_stats import DELAY_STATS, FEW, OTHER, RELATIVE_ERROR, TAILED
 from hoptrace.schemas.deliveries import STAGES
+from hoptrace.transforms.hash import hash_columns
 
 C = pl.col
 HOUR_US = 3_600_000_000
@@ -19,6 +20,11 @@ BOUNDS = pl.lit(pl.Series([math.floor(1000 * GROWTH**k) for k in range(1500)]))
 
 WORDS = ("population", "outcome", "delay_class")
 KEYS = ["hour", "dimension", "value", "population", "metric", "outcome", "delay_class", "bucket"]
+TEXT = pl.Categorical
+PARTIAL = {name: TEXT if dtype == pl.String else dtype for name, dtype in DELAY_STATS.schema.items()} | {
+    "hour": pl.Int64()
+}
+"""DELAY_STATS on its way: hour in microseconds, words as numbers of a dictionary."""
 
 
 def bucket_of(us: pl.Expr) -> pl.Expr:
@@ -32,35 +38,50 @@ def delay_of(bucket: pl.Expr) -> pl.Expr:
 
 
 def count_rows(rows: pl.DataFrame, metric: str, dimensions: dict[str, pl.Expr]) -> list[pl.DataFrame]:
-    """Per dimension the rows (hour, us, population, outcome, delay_class, message) counted by bucket; null values are left out.
-
-    A message counts once, in the lowest of its buckets.
-    """
-    few = pl.Categorical
-    ready = rows.with_columns(
-        C(WORDS).cast(few), C("message").cast(few).to_physical(), bucket=bucket_of(C("us"))
-    )
-    needed = ("hour", *WORDS, "bucket", "message", "n_recipients")
-    return [
-        count_buckets(ready.select(*needed, value=value.cast(few))).with_columns(
-            C("value", *WORDS).cast(pl.String), dimension=pl.lit(dimension), metric=pl.lit(metric)
+    """Per dimension the rows (hour, us, population, outcome, delay_class, message, n_recipients) counted by bucket, as PARTIAL;
+    null values are left out. A message counts once per hour, value and words: in the lowest of its buckets."""
+    ready = rows.select(
+        "hour",
+        C(WORDS).cast(TEXT),
+        "n_recipients",
+        C("message").hash(),
+        bucket=bucket_of(C("us")),
+        **{name: value.cast(TEXT) for name, value in dimensions.items()},
+    ).sort("bucket", nulls_last=False)
+    numbers = ready.select("hour", *(C(word).to_physical() for word in WORDS), "bucket", "message")
+    group = hash_columns(numbers, ["hour", *WORDS])
+    parts = []
+    for dimension in dimensions:
+        known = ready[dimension].is_not_null()
+        keys = pl.DataFrame(
+            {
+                "group": group,
+                "value": ready[dimension].to_physical(),
+                "bucket": numbers["bucket"],
+                "message": numbers["message"],
+            }
         )
-        for dimension, value in dimensions.items()
-    ]
-
-
-def count_buckets(rows: pl.DataFrame) -> pl.DataFrame:
-    """hour, value, WORDS, bucket, recipients, messages of the rows that have a value."""
-    key = ["hour", "value", *WORDS]
-    lowest = C("bucket").fill_null(-1) == C("bucket").fill_null(-1).min().over([*key, "message"])
-    return (
-        rows.filter(C("value").is_not_null())
-        .group_by(*key, "bucket", "message")
-        .agg(C("n_recipients").sum())
-        .with_columns(lowest=lowest)
-        .group_by(*key, "bucket")
-        .agg(recipients=C("n_recipients").sum(), messages=C("lowest").sum().cast(pl.Int64))
-    )
+        series = keys.with_columns(group=hash_columns(keys, ["group", "value"]))
+        first = hash_columns(series, ["group", "message"]).is_first_distinct()
+        counted = (
+            pl.DataFrame(
+                {
+                    "key": hash_columns(series, ["group", "bucket"]),
+                    "recipients": ready["n_recipients"],
+                    "messages": first,
+                }
+            )
+            .with_row_index("row")
+            .filter(known)
+            .group_by("key")
+            .agg(C("recipients", "messages").sum(), C("row").first())
+        )
+        parts.append(
+            ready.select("hour", *WORDS, "bucket", value=dimension)[counted["row"]]
+            .hstack(counted.select("recipients", C("messages").cast(pl.Int64)))
+            .with_columns(dimension=pl.lit(dimension, TEXT), metric=pl.lit(metric, TEXT))
+        )
+    return parts
 
 
 def name_route() -> pl.Expr:
@@ -95,11 +116,10 @@ def summarise_deliveries(rows: pl.DataFrame) -> pl.DataFrame:
             "cause": C("cause"),
         },
     )
+    needed = ("hour", "population", "outcome", "delay_class", "message", "n_recipients")
     delivered = base.filter(C("outcome") == "delivered")
-    for stage in STAGES:
-        spent = delivered.with_columns(us=C(f"us_{stage}").clip(lower_bound=0)).filter(C("us") > 0)
-        parts += count_rows(spent, "dwell", {"stage": pl.lit(stage)})
-    return put_together(parts)
+    spent = pl.concat([delivered.select(*needed, us=f"us_{stage}", stage=pl.lit(stage)) for stage in STAGES])
+    return put_together([*parts, *count_rows(spent.filter(C("us") > 0), "dwell", {"stage": C("stage")})])
 
 
 def summarise_open(rows: pl.DataFrame, ends_at: int) -> pl.DataFrame:
@@ -157,13 +177,22 @@ def summarise_stays(recipients: pl.DataFrame, hops: pl.DataFrame, starts_at: int
 
 
 def put_together(parts: list[pl.DataFrame]) -> pl.DataFrame:
-    """Partial DELAY_STATS (hour in µs) one after another."""
-    schema = {**DELAY_STATS.schema, "hour": pl.Int64}
-    frames = [part.select(pl.col(name).cast(dtype) for name, dtype in schema.items()) for part in parts if part.height]
-    return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
+    """PARTIAL frames, or DELAY_STATS with the hour in microseconds, one after another as PARTIAL."""
+    frames = [part.select(C(name).cast(dtype) for name, dtype in PARTIAL.items()) for part in parts if part.height]
+    return pl.concat(frames) if frames else pl.DataFrame(schema=PARTIAL)
 
 
 def add_up(parts: list[pl.DataFrame]) -> pl.DataFrame:
-    """Partial DELAY_STATS (hour in µs) as one in order, equal keys summed."""
-    every = put_together(parts)
-    return every.group_by(KEYS).agg(C("recipients").sum(), C("messages").sum()).sort(KEYS, nulls_last=False)
+    """PARTIAL frames as one DELAY_STATS (hour in microseconds) in order, equal keys summed."""
+    every = put_together(parts).group_by(KEYS).agg(C("recipients").sum(), C("messages").sum())
+    return every.select(C(name).cast(pl.String) if dtype == TEXT else C(name) for name, dtype in PARTIAL.items()).sort(
+        KEYS, nulls_last=False
+    )
+
+
+def cut_tail(stats: pl.DataFrame, late_us: int) -> pl.DataFrame:
+    """PARTIAL `stats` in which the rare values of the dimensions TAILED are called OTHER: those of fewer than FEW recipients
+    in the hour. What took `late_us` or longer keeps its name."""
+    late = (C("bucket") >= bucket_of(pl.lit(late_us))).fill_null(False)
+    rare = C("dimension").is_in(list(TAILED)) & ~late & (C("recipients").sum().over("hour", "dimension", "value") < FEW)
+    return stats.with_columns(value=pl.when(rare).then(pl.lit(OTHER, TEXT)).otherwise("value"))

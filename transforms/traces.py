@@ -8,61 +8,100 @@ import polars as pl
 
 from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.links import fold_address
+from hoptrace.transforms.meet import PAIRS_PER_ROW
 
 C = pl.col
+PUT_BACK = ("requeued", "deferred", "deleted", "pending")
+"""What a recipient is at a stay whose queue put it under another ID: again, or as a copy with a part of the recipients."""
+
 MAX_STAYS = 64
 """Longest walk; a longer one is a mail loop, and is cut there."""
 
 
 def number_rows(recipients: pl.DataFrame, hops: pl.DataFrame, first: int = 0) -> pl.DataFrame:
-    """Recipient rows in a fixed order with `row`, counted from `first`, and their hop's root, parent and link."""
-    placed = recipients.join(
-        hops.select("hop", "root", "parent", "kind", "queue_id", hop_host="host"), on="hop", how="inner"
-    ).with_columns(
+    """Recipient rows in a fixed order with `row`, counted from `first`, `hop_at`, the place of their hop in `hops`, and their
+    hop's root, parent and link."""
+    order = hash_columns(recipients, ["recipient", "original_recipient", "status"])
+    keys = (
+        recipients.select("hop", "at", order.alias("_order"))
+        .with_row_index("_row")
+        .join(hops.select("hop", "root").with_row_index("hop_at"), on="hop", how="inner")
+        .sort("root", "hop", "_order", "at", nulls_last=False)
+    )
+    whose = hops.select("root", "parent", "kind", "queue_id", hop_host="host")[keys["hop_at"]]
+    told = recipients.drop(whose.columns, strict=False)[keys["_row"]].hstack(whose).with_columns(keys["hop_at"])
+    return told.with_columns(
         address=fold_address("recipient"),
         asked=fold_address(pl.coalesce("original_recipient", "recipient")),
-    )
-    order = hash_columns(placed, ["recipient", "original_recipient", "status"]).alias("_order")
-    return (
-        placed.with_columns(order)
-        .sort("root", "hop", "_order", "at", nulls_last=False)
-        .drop("_order")
-        .with_row_index("row", first)
-    )
+    ).with_row_index("row", first)
 
 
 def handed_rows(rows: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
     """Rows that a child hop may continue: child, row, address, in order, one per child and row.
 
     A row that names the next queue ID is continued by the child with this ID; an unnamed one by any child of its hop that
-    was linked in another way.
+    was linked in another way; one whose answer was lost by the child that was there then.
     """
+    rows = rows.select("row", "hop", "address", "asked", "status", "at", "next_queue_id", "loopback")
     children = hops.filter(C("parent").is_not_null()).select(
-        child="hop", hop="parent", child_id="queue_id", link="kind", link_evidence="evidence"
+        "parent_at", child="hop", hop="parent", child_id="queue_id", link="kind", link_evidence="evidence"
     )
     named = rows.filter(C("next_queue_id").is_not_null() & C("status").is_in(["sent"])).join(
         children, left_on=["hop", "next_queue_id"], right_on=["hop", "child_id"]
     )
-    loose = (
-        rows.filter(
-            (C("next_queue_id").is_null() & C("status").is_in(["sent", "redirected"]))
-            | C("status").is_in(["requeued", "deferred", "deleted"])
-        )
-        .join(children, on="hop")
-        .filter(
-            pl.when(C("link") == "redirect")
-            .then(C("status") == "redirected")
-            .when(C("link") == "requeue")
-            .then(C("status").is_in(["requeued", "deferred", "deleted"]))
-            .otherwise(C("status") == "sent")
-        )
+    way = pl.when(C("link").is_in(["redirect", "requeue"])).then("link").otherwise(pl.lit("on"))
+    left = (C("next_queue_id").is_null() & C("status").is_in(["sent", "redirected"])) | C("status").is_in(PUT_BACK)
+    asked = (
+        pl.when(C("status").is_in(PUT_BACK))
+        .then(pl.lit("requeue"))
+        .otherwise(C("status").replace({"redirected": "redirect", "sent": "on"}))
     )
-    odd = rows.filter(C("next_queue_id").is_not_null() & (C("status") == "sent")).join(
-        children.filter(C("link_evidence").is_in(["orig_queue_id", "filter_log", "message_id_client"])), on="hop"
+    loose = pair_up(rows.filter(left).with_columns(way=asked), children.with_columns(way=way), rows)
+    split = rows.filter(C("next_queue_id").is_not_null() & (C("status") == "sent"))
+    told = children.filter(C("link_evidence").is_in(["orig_queue_id", "filter_log"])).with_columns(way=pl.lit("told"))
+    met = children.filter(C("link_evidence") == "message_id_client").with_columns(way=pl.lit("met"))
+    odd = [
+        pair_up(split.with_columns(way=pl.lit("told")), told, rows),
+        pair_up(split.filter("loopback").with_columns(way=pl.lit("met")), met, rows),
+    ]
+    copied = (
+        rows.filter(C("status") == "taken")
+        .join(children, left_on=["hop", "at"], right_on=["hop", "parent_at"])
+        .filter(C("link_evidence") == "message_id_client")
+        .select("child", "row", "address")
     )
-    return (
-        pl.concat([named, loose, odd], how="diagonal").select("child", "row", "address").unique().sort("child", "row")
+    pairs = pl.concat([named.select("child", "row", "address"), loose, *odd])
+    if copied.height:
+        pairs = pl.concat([pairs.join(copied, on=["child", "address"], how="anti"), copied])
+    return pairs.unique().sort("child", "row")
+
+
+def pair_up(given: pl.DataFrame, children: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """child, row, address: each row `given` with every child that its hop has by the same `way`.
+
+    Where these outnumber rows and children by far, a row has the children that show its address; a row that none shows has the
+    hop's first child, and a child that shows none the hop's first row.
+    """
+    by, told = ["hop", "way"], ["child", "row", "address"]
+    sizes = (
+        given.group_by(by)
+        .agg(_rows=pl.len().cast(pl.Int64))
+        .join(children.group_by(by).agg(_children=pl.len().cast(pl.Int64)), on=by)
     )
+    hot = sizes.filter(C("_rows") * C("_children") > PAIRS_PER_ROW * (C("_rows") + C("_children"))).select(by)
+    given, children = given.select(*by, "row", "address"), children.select(*by, "child")
+    if not hot.height:
+        return given.join(children, on=by).select(told)
+    calm = given.join(hot, on=by, how="anti").join(children, on=by)
+    given, children = given.join(hot, on=by, how="semi"), children.join(hot, on=by, how="semi")
+    shown = pl.concat([rows.select("address", child="hop"), rows.select(address="asked", child="hop")]).unique()
+    first = given.sort("row").unique([*by, "address"], keep="first", maintain_order=True)
+    same = first.join(children.join(shown, on="child"), on=[*by, "address"])
+    unseen = given.join(same, on="row", how="anti").join(
+        children.sort("child").unique(by, keep="first", maintain_order=True), on=by
+    )
+    blind = children.join(same, on="child", how="anti").join(first.unique(by, keep="first", maintain_order=True), on=by)
+    return pl.concat([part.select(told) for part in (calm, same, unseen, blind)])
 
 
 def climb(rows: pl.DataFrame, handed: pl.DataFrame) -> pl.DataFrame:
@@ -96,8 +135,10 @@ def name_pending(rows: pl.DataFrame, handed: pl.DataFrame, hops: pl.DataFrame) -
     Where a hop of ours handed them over their names are known from there; else one row with recipient null and n_recipients.
     Of a hop whose log shows its end only there is nothing to tell.
     """
-    taken = rows.filter(~C("status").is_in(["rejected", "turned_away"]) | C("after_data").fill_null(False))
-    named = taken.group_by("hop").agg(named=pl.struct("address", "asked").n_unique())
+    took = ~C("status").is_in(["rejected", "turned_away"]) | C("after_data").fill_null(False)
+    told = rows.select("hop", "row", "recipient", "asked", "address", took=took)
+    each = told.filter("took").with_columns(_each=hash_columns(told.filter("took"), ["hop", "address", "asked"]))
+    named = each.unique("_each").group_by("hop").agg(named=pl.len())
     lacking = (
         hops.filter(~C("probe") & ~(C("partial") & C("closed")) & (C("nrcpt").fill_null(1) > 0))
         .join(named, on="hop", how="left")
@@ -124,6 +165,22 @@ def name_pending(rows: pl.DataFrame, handed: pl.DataFrame, hops: pl.DataFrame) -
     )
 
 
+def name_requeued(rows: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
+    """A row without a name for each hop that was put back under another queue ID before any of its recipients was named."""
+    back = hops.filter(C("kind") == "requeue").select(hop="parent").unique()
+    return (
+        hops.join(back, on="hop", how="semi")
+        .join(rows, on="hop", how="anti")
+        .select(
+            "hop",
+            recipient=pl.lit(None, pl.String),
+            original_recipient=pl.lit(None, pl.String),
+            status=pl.lit("requeued"),
+            at="requeued_at",
+        )
+    )
+
+
 def walk(rows: int, up: pl.DataFrame, last: pl.Series) -> pl.DataFrame:
     """`last`, `step`, `row`: every row on the way of each `last` row back to its entrance (step 0 is the last stay)."""
     above = np.full(rows, -1, dtype=np.int64)
@@ -140,23 +197,88 @@ def walk(rows: int, up: pl.DataFrame, last: pl.Series) -> pl.DataFrame:
     return pl.concat(parts).with_columns(C("last").cast(pl.UInt32), C("row").cast(pl.UInt32))
 
 
-def trace_recipients(hops: pl.DataFrame, recipients: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """All recipient rows (numbered), and the walk of every last one: last, step, row.
+def find_copies(rows: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
+    """Recipients as they stood at a try whose answer was lost, where a child hop shows that the message had been taken."""
+    lost = rows.filter(C("unsure_tries").is_not_null())
+    if not lost.height:
+        return lost
+    taken = hops.filter(C("evidence") == "message_id_client").select(hop="parent", at="parent_at").unique()
+    facts = C("unsure_tries").struct
+    connect, transmit = facts["connect_us"], facts["transmit_us"]
+    return (
+        lost.drop("row", "at", "relay_name", "relay_ip", "reply")
+        .explode("unsure_tries")
+        .with_columns(at=facts["at"], relay_name=facts["relay_name"], relay_ip=facts["relay_ip"], reply=facts["reply"])
+        .join(taken, on=["hop", "at"], how="semi", maintain_order="left")
+        .with_columns(
+            status=pl.lit("taken"),
+            next_queue_id=pl.lit(None, pl.String),
+            try_start=facts["start"],
+            last_deferred="at",
+            attempts=facts["attempts"],
+            connect_us=connect,
+            transmit_us=transmit,
+            waiting_us=C("at") - C("first_end") - connect - transmit + C("first_connect") + C("first_transmit"),
+            unsure_tries=pl.lit(None, rows.schema["unsure_tries"]),
+        )
+    )
 
-    A row is last unless a child's row continues it, or its named child holds it under another name. What a host of ours was
+
+def find_duplicates(rows: pl.DataFrame, up: pl.DataFrame) -> pl.DataFrame:
+    """child, recipient: hops that were given a recipient of whom the same giver had given a copy to another before."""
+    copies = rows.filter(C("status") == "taken").select(
+        "hop", "recipient", "original_recipient", _copy="row", _copied_at="at"
+    )
+    if not copies.height:
+        return pl.DataFrame(schema={"child": pl.UInt64, "recipient": pl.String})
+    given = rows.join(copies, on=["hop", "recipient", "original_recipient"], how="inner", nulls_equal=True).filter(
+        (C("row") != C("_copy")) & (C("at") > C("_copied_at"))
+    )
+    return (
+        up.join(given.select("recipient", up="row"), on="up")
+        .join(rows.select("row", child="hop"), on="row")
+        .select("child", "recipient")
+        .unique()
+    )
+
+
+def find_told(rows: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
+    """row: recipients whose fate stands under the trace of the hop that took them, since their own host told it late."""
+    late = hops.filter(C("late_parent").is_not_null()).select("parent_at", hop="late_parent", next_queue_id="queue_id")
+    sent = rows.select("row", "hop", "at", "next_queue_id", "status").filter(C("status") == "sent")
+    named = sent.join(late, on=["hop", "next_queue_id"], how="semi")
+    met = sent.filter(C("next_queue_id").is_null()).join(
+        late, left_on=["hop", "at"], right_on=["hop", "parent_at"], how="semi"
+    )
+    return pl.concat([named.select("row"), met.select("row")])
+
+
+def trace_recipients(hops: pl.DataFrame, recipients: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """All recipient rows (numbered), the walk of every last one (last, step, row), and `find_duplicates`.
+
+    A row is last unless a child's row continues it, its named child holds it under another name, or a hop that it was handed to
+    has told its fate before. What a host of ours was
     refused at the door of the next stands in its own log, so such rows of linked hops are left out.
     """
     linked = hops.filter(C("parent").is_not_null())["hop"].implode()
     at_door = (C("try_kind") == "refusal") & ~C("after_data").fill_null(False)
-    rows = number_rows(recipients.filter(~(at_door & C("hop").is_in(linked)).fill_null(False)), hops)
+    elsewhere = recipients.select((at_door & C("hop").is_in(linked)).fill_null(False)).to_series()
+    rows = number_rows(recipients.filter(~elsewhere) if elsewhere.any() else recipients, hops)
+    copies = find_copies(rows, hops)
+    if copies.height:
+        copies = copies.with_columns(pl.Series("row", range(rows.height, rows.height + copies.height), pl.UInt32))
+        rows = pl.concat([rows, copies], how="diagonal_relaxed")
+    rows = pl.concat([rows, number_rows(name_requeued(rows, hops), hops, rows.height)], how="diagonal_relaxed")
     handed = handed_rows(rows, hops)
-    pending = name_pending(rows, handed, hops)
-    rows = pl.concat([rows, number_rows(pending, hops, rows.height)], how="diagonal_relaxed")
+    pending = number_rows(name_pending(rows, handed, hops), hops, rows.height)
+    rows = pl.concat([rows, pending], how="diagonal_relaxed")
+    unnamed = pending.with_columns(next_queue_id=pl.lit(None, pl.String), loopback=pl.lit(False))
+    handed = pl.concat([handed, handed_rows(unnamed, hops)])
     up = climb(rows, handed)
-    taken = pl.concat([up.select(row="up"), handed.select("row")]).unique()
+    taken = pl.concat([up.select(row="up"), handed.select("row"), find_told(rows, hops)]).unique()
     last = (
         rows.filter(~C("hop").is_in(hops.filter(C("probe"))["hop"].implode()))
         .join(taken, on="row", how="anti")["row"]
         .sort()
     )
-    return rows, walk(rows.height, up, last)
+    return rows, walk(rows.height, up, last), find_duplicates(rows, up)

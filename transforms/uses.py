@@ -19,24 +19,16 @@ TURNING = [NUMBER[kind] for kind in ("arrive", "message", "queue", "attempt", "l
 
 
 def number_hops(kinds: Kinds) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
-    """(`kinds` with hop_no, each in order of hop_no, stamp and place; per hop_no its first_seen, last_seen, first kind and row).
+    """(`kinds` with hop_no, each in order of hop_no, stamp and place; in order of hop_no its first_seen, last_seen, first_kind).
 
     Long queue IDs never come back. A short one starts anew where a client or a local submission is named, or where a
     Message-ID or an envelope appears after the queue was done with the ID.
     """
     ordered = order_events(kinds)
-    numbered = ordered.with_columns(
-        ((C("key") != C("key").shift()).fill_null(True) | mark_starts(ordered, kinds))
-        .cum_sum()
-        .cast(pl.UInt32)
-        .alias("hop_no")
-    )
-    spans = numbered.group_by("hop_no", maintain_order=True).agg(
-        first_seen=C("stamp").first(),
-        last_seen=C("stamp").last(),
-        first_kind=C("kind").first(),
-        first_row=C("row").first(),
-    )
+    starts = ((C("key") != C("key").shift()).fill_null(True) | mark_starts(ordered, kinds)).alias("start")
+    numbered = ordered.with_columns(starts).with_columns(hop_no=C("start").cum_sum().cast(pl.UInt32))
+    last = numbered.filter(C("start").shift(-1).fill_null(True))["stamp"]
+    spans = numbered.filter("start").select("hop_no", first_seen="stamp", last_seen=last, first_kind="kind")
     parts = numbered.select("kind", "row", "hop_no").partition_by(
         "kind", as_dict=True, include_key=False, maintain_order=True
     )
