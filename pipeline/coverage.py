@@ -1,7 +1,7 @@
 """`hoptrace coverage`: what was read from which host, where logs have holes, and what nobody understood."""
 
 from collections.abc import Sequence
-from datetime import tzinfo
+from datetime import timedelta, tzinfo
 from typing import Any
 
 import polars as pl
@@ -10,7 +10,12 @@ from rich.console import RenderableType
 from hoptrace.pipeline import printing
 from hoptrace.pipeline.printing import counted, moment, number
 from hoptrace.pipeline.store import Store
+from hoptrace.schemas.table import TIME
 
+EARLY, RECENT = timedelta(hours=1), timedelta(days=7)
+HOLES: dict[str, pl.DataType | type[pl.DataType]] = {
+    "host": pl.String, "hole": pl.String, "first": TIME, "last": TIME, "hours": pl.Int64,
+}
 COUNTS = ("lines", "bytes", "events", "quiet", "unparsed", "zone_conflicts", "year_conflicts")
 
 
@@ -29,13 +34,40 @@ def host_totals(store: Store, days: Sequence[str] | None = None) -> pl.DataFrame
 
 
 def holes(store: Store, days: Sequence[str] | None = None) -> pl.DataFrame:
-    """Per host and reason: first and last UTC hour of a hole, and how many hours it touches."""
-    rows = store.scan("coverage", days).drop_nulls("hole")
+    """Per host and reason: where a hole begins and ends, and how many hours it touches; and logs that end early."""
     hour = pl.col("hour")
-    grouped = rows.group_by("host", "hole").agg(
-        hour.min().alias("first"), hour.max().alias("last"), pl.len().alias("n")
+    grouped = (
+        store.scan("coverage", days)
+        .drop_nulls("hole")
+        .group_by("host", "hole")
+        .agg(
+            pl.coalesce("hole_from", hour).min().alias("first"),
+            pl.coalesce("hole_until", hour).max().alias("last"),
+            pl.len().cast(pl.Int64).alias("hours"),
+        )
+        .collect()
     )
-    return grouped.rename({"n": "hours"}).sort("host", "first", "hole").collect()
+    return pl.concat([grouped, endings(store, days)], how="vertical_relaxed").sort("host", "first", "hole")
+
+
+def endings(store: Store, days: Sequence[str] | None = None) -> pl.DataFrame:
+    """Logs that end an hour or more before the last night does, of hosts that logged something in the week before."""
+    nights = [night for night in store.days() if days is None or night["day"] in days]
+    ends_at = max((night["ends_at"] for night in nights if night["ends_at"] is not None), default=None)
+    if ends_at is None:
+        return pl.DataFrame(schema=HOLES)
+    before = [night["day"] for night in store.days() if nights and night["day"] <= nights[-1]["day"]]
+    last = store.scan("coverage", before).filter(pl.col("events") > 0).group_by("host").agg(pl.col("last_at").max())
+    ended = last.filter(
+        (pl.col("last_at") < pl.lit(ends_at) - EARLY) & (pl.col("last_at") > pl.lit(ends_at) - RECENT)
+    )
+    return ended.select(
+        "host",
+        pl.lit("its log ends").alias("hole"),
+        pl.col("last_at").alias("first"),
+        pl.lit(ends_at, TIME).alias("last"),
+        (pl.lit(ends_at, TIME) - pl.col("last_at")).dt.total_hours().alias("hours"),
+    ).collect()
 
 
 def unparsed(store: Store, days: Sequence[str] | None = None) -> pl.DataFrame:
@@ -82,7 +114,7 @@ def holes_page(store: Store, days: Sequence[str] | None, zone: tzinfo, limit: in
     found = holes(store, days)
     if found.is_empty():
         return []
-    heads = ["host", "from hour", "to hour", ">hours", "why"]
+    heads = ["host", "from", "to", ">hours", "why"]
     rows = [
         [row["host"], moment(row["first"], zone, seconds=False), moment(row["last"], zone, seconds=False), row["hours"],
          row["hole"]]

@@ -1,7 +1,6 @@
 """The inputs of a run: which files, and which parts of them, hold the lines of the days asked for."""
 
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from hoptrace.pipeline.rotation import PACKED, ROTATED, name_absent
 from hoptrace.schemas.fleet import DAY_US, HOUR_US, Fleet
 from hoptrace.transforms.cut import LOCAL, YEARLESS, cut_heads
 from hoptrace.transforms.fold import doubled_hours, find_fold
@@ -24,8 +24,6 @@ LISTING_THREADS = 16
 SLACK_US = HOUR_US  # lines may stand this far from their place in the order of time
 YEAR_2000_US = int(datetime(2000, 1, 1, tzinfo=timezone.utc).timestamp()) * 1_000_000
 MINUTE_US = 60 * 1_000_000
-PACKED = re.compile(r"\.(?:gz|bz2|xz|zst|lzma|Z)$")
-ROTATED = re.compile(r"[-._]\d{4}-?\d\d-?\d\d(?:[-_T.]?\d{2,6})?|\.\d{1,4}$")
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -33,7 +31,10 @@ Out = TypeVar("Out")
 
 @dataclass(frozen=True)
 class LogFile:
-    """A log file as its head shows it: host and zone of its first stamp, that stamp in UTC µs (None: has none)."""
+    """A log file as its head shows it: host and zone of its first stamp, that stamp in UTC µs (None: has none).
+
+    `followed_at`: the first stamp of the next file of its rotation; `absent`: names of files that should be between them.
+    """
 
     stored: StoredFile
     host: str
@@ -42,6 +43,8 @@ class LogFile:
     first_at: int | None
     zoneless: bool
     compressed: bool
+    followed_at: int | None = None
+    absent: str | None = None
 
     @property
     def chain(self) -> tuple[str, str]:
@@ -110,10 +113,17 @@ def needed_files(files: Iterable[LogFile], starts_at_us: int, ends_at_us: int) -
     )
     needed = unknown
     for _, group in groupby(known, key=lambda file: file.chain):
-        chain = list(group)
+        chain = follow_on(list(group))
         over = {id(file) for file, after in pairwise(chain) if (after.first_at or 0) < starts_at_us - SLACK_US}
         needed += [file for file in chain if id(file) not in over and (file.first_at or 0) < ends_at_us + SLACK_US]
     return needed
+
+
+def follow_on(chain: Sequence[LogFile]) -> list[LogFile]:
+    """The files of one rotation, oldest first, each with what follows it, and what is absent after it."""
+    absent = name_absent([PurePosixPath(file.stored.path).name for file in chain])
+    after = [*(file.first_at for file in chain[1:]), None]
+    return [replace(file, followed_at=at, absent=names) for file, at, names in zip(chain, after, [*absent, None])]
 
 
 def fold_of(file: LogFile, fleet: Fleet, starts_at_us: int, ends_at_us: int) -> int | None:
@@ -128,11 +138,12 @@ def fold_of(file: LogFile, fleet: Fleet, starts_at_us: int, ends_at_us: int) -> 
 def split_file(file: LogFile, fold_at: int | None, range_bytes: int) -> list[Range]:
     """The ranges of a file: one of a compressed file, parts of about `range_bytes` bytes of a plain one."""
     path, size = file.stored.path, file.stored.size
+    after = (file.followed_at, file.absent)
     if file.compressed:
-        return [Range(path, 0, None, size, file.place, file.folder_host, first=True, last=True, fold_at=fold_at)]
+        return [Range(path, 0, None, size, file.place, file.folder_host, True, True, fold_at, *after)]
     parts = max(1, round(size / range_bytes))
     bounds = [size * part // parts for part in range(parts + 1)]
     return [
-        Range(path, start, end, size, file.place, file.folder_host, start == 0, end == size, fold_at)
+        Range(path, start, end, size, file.place, file.folder_host, start == 0, end == size, fold_at, *after)
         for start, end in pairwise(bounds)
     ]

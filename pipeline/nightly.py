@@ -20,9 +20,12 @@ from hoptrace.schemas.errors import HoptraceError
 from hoptrace.schemas.events import EVENTS
 from hoptrace.schemas.fleet import Fleet, load_fleet
 from hoptrace.transforms.assemble_hops import AssembleHops, find_scanned, key_doors, key_foreign_doors
+from hoptrace.transforms.bundles import pack
+from hoptrace.transforms.carry import fold_clashes
 from hoptrace.transforms.cover import add_encoded
 from hoptrace.transforms.fold_sessions import FoldSessions
 from hoptrace.transforms.frames import encode_frame, frames_stay_here
+from hoptrace.transforms.holes import STATE_KINDS, add_handed, restore_logs
 from hoptrace.transforms.kinds import part_kinds
 from hoptrace.transforms.match_hops import GrowForest, MatchHops
 from hoptrace.transforms.parse_logs import ParseLogs, key_events, key_mailbox, key_scans
@@ -45,12 +48,15 @@ EMBEDDED = ("--runner=FnApiRunner", "--direct_running_mode=in_memory")
 
 def trace_night(p: beam.Pipeline, ranges: Sequence[Range], state: pl.DataFrame, plan: Plan, target: Target) -> None:
     """The whole flow of one night."""
+    told, state = state.filter(C("kind").is_in(STATE_KINDS)), state.filter(~C("kind").is_in(STATE_KINDS))
     boxed, state = state.filter(C("kind") == "mailbox"), state.filter(C("kind") != "mailbox")
     owned, waiting = state.filter(C("queue_id").is_not_null()), state.filter(C("queue_id").is_null())
     scanned, waiting = waiting.filter(C("kind") == "filter"), waiting.filter(C("kind") != "filter")
 
     logs = p | "ranges" >> beam.Create(list(ranges), reshuffle=False) | ParseLogs(plan)
-    coverage = logs.coverage | "all coverage" >> beam.CombineGlobally(add_encoded)
+    hours, silent = (encode_frame(frame) for frame in restore_logs(told))
+    before = p | "logs before" >> beam.Create([hours], reshuffle=False).with_output_types(bytes)
+    coverage = (logs.coverage, before) | "coverages" >> beam.Flatten() | "all coverage" >> beam.CombineGlobally(add_encoded)
     later = state.filter(C("stamp") >= plan.night.ends_at)
     passed = p | "later" >> beam.Create(
         [encode_frame(later)] if later.height else [], reshuffle=False
@@ -76,26 +82,33 @@ def trace_night(p: beam.Pipeline, ranges: Sequence[Range], state: pl.DataFrame, 
     tried = sessions.doors | "doors" >> beam.FlatMap(
         key_foreign_doors, plan, beam.pvalue.AsSingleton(coverage)
     ).with_output_types(Keyed)
+    handed = p | "handed before" >> beam.Create([silent], reshuffle=False).with_output_types(bytes)
+    handed = (hops.handed, handed) | "handings" >> beam.Flatten() | "all handed" >> beam.CombineGlobally(add_handed)
     found = (hops.matches, tried, doors, scans) | "matches" >> beam.Flatten() | MatchHops(plan)
     forest = found.candidates | GrowForest(plan)
-    placed = (hops.stays, forest, found.keyed) | "stays" >> beam.Flatten() | PlaceStays(plan)
-    tables = placed.placed | WriteTables(plan, target, coverage)
+    clashes = p | "open clashes" >> beam.Create(
+        list(pack("clashes", fold_clashes(told), "hop", plan.shards)), reshuffle=False
+    ).with_output_types(Keyed)
+    placed = (hops.stays, forest, found.keyed, clashes) | "stays" >> beam.Flatten() | PlaceStays(plan)
+    tables = placed.placed | WriteTables(plan, target, coverage, handed)
     mailboxes = (logs.mailbox, kept) | "mailboxes" >> beam.Flatten() | WriteMailbox(plan, target)
 
     read = p | count_state(owned, boxed)
     counts = (logs.counts, sessions.counts, hops.counts, placed.counts, tables.counts, mailboxes.counts, read)
-    told = (
+    written = (
         tables.written,
         mailboxes.written,
         counts | "counts" >> beam.Flatten() | beam.CombinePerKey(sum) | beam.Map(as_count).with_output_types(Keyed),
         logs.files | beam.Map(as_report).with_output_types(Keyed),
         logs.coverage | "coverage" >> beam.Map(under, "coverage").with_output_types(Keyed),
         logs.unparsed | "unparsed" >> beam.Map(under, "unparsed").with_output_types(Keyed),
+        coverage | "covered" >> beam.Map(under, "covered").with_output_types(Keyed),
+        handed | "handed" >> beam.Map(under, "handed").with_output_types(Keyed),
         (found.waiting, sessions.waiting, passed)
         | "all waiting" >> beam.Flatten()
         | "waiting" >> beam.Map(under, "waiting").with_output_types(Keyed),
     )
-    _ = told | "night" >> beam.Flatten() | PublishNight(plan, target)
+    _ = written | "night" >> beam.Flatten() | PublishNight(plan, target)
 
 
 def under(data: bytes, name: str) -> Keyed:
@@ -140,14 +153,13 @@ def run_night(
     base = store.versions()
     state, state_of, cold = read_state(store, day, cold)
     starts_at, ends_at = bounds_of(day, options, fleet)
-    night = Night(starts_at, ends_at, cold)
+    night = Night(starts_at, ends_at, cold, None if cold else began_at(store, day))
     progress(f"{day}: looking at the logs")
     window = night.window
     ranges = plan_inputs(options.logs, fleet, window.starts_at, window.ends_at, RANGE_BYTES)
     total = sum(r.size if r.end is None else r.end - r.start for r in ranges)
     shards = options.shards or max(1, min(256, round(total / SHARD_BYTES)))
     plan = Plan(fleet, night, shards, CHUNK_BYTES)
-    folders = {r.path: r.folder_host for r in ranges}
     progress(
         f"{day}: reading {len(ranges)} files or parts of files, {total / 1e6:.0f} MB" + (", cold start" if cold else "")
     )
@@ -155,7 +167,7 @@ def run_night(
     flags = [*(EMBEDDED if embedded else ()), *beam_args]
     here = frames_stay_here() if embedded and fits_in_memory(ranges) else nullcontext()
     with here, beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
-        trace_night(pipeline, ranges, state, plan, Target(options.store, str(day), base, state_of, folders))
+        trace_night(pipeline, ranges, state, plan, Target(options.store, str(day), base, state_of))
     (row,) = [night for night in store.days() if night["day"] == str(day)]
     progress(f"{day}: published")
     return row
@@ -178,6 +190,12 @@ def bounds_of(day: date, options: NightlyOptions, fleet: Fleet) -> tuple[int, in
     zone = ZoneInfo(fleet.timezone)
     first, last = (datetime.combine(d, options.day_start, zone).timestamp() for d in (day, day + timedelta(days=1)))
     return round(first * 1e6), round(last * 1e6)
+
+
+def began_at(store: Store, day: date) -> int | None:
+    """Where the last cold start before `day` began (µs); None where the store knows none."""
+    cold = [night["starts_at"] for night in store.days() if night["cold_start"] and night["day"] < str(day)]
+    return round(cold[-1].timestamp() * 1e6) if cold else None
 
 
 def read_state(store: Store, day: date, cold: bool) -> tuple[pl.DataFrame, str | None, bool]:

@@ -18,14 +18,17 @@ from hoptrace.schemas.errors import HoptraceError
 from hoptrace.schemas.events import OPEN_HOPS
 from hoptrace.schemas.mailbox_events import MAILBOX_EVENTS
 from hoptrace.transforms.bundles import unpack
-from hoptrace.transforms.cover import add_coverage, add_templates, read_hosts
+from hoptrace.transforms.cover import add_coverage, add_templates
 from hoptrace.transforms.frames import decode_frame, encode_frame
+from hoptrace.transforms.holes import HANDED, Logs, carry_logs, read_logs
+from hoptrace.transforms.losses import FOREVER
 from hoptrace.transforms.mailbox import fold_mailbox
 from hoptrace.transforms.parse import COVERAGE_PARTIAL
-from hoptrace.transforms.plan import Keyed, Plan
+from hoptrace.transforms.plan import Keyed, Night, Plan
 from hoptrace.transforms.publishable import tell_night
 from hoptrace.transforms.read import FileReport
 from hoptrace.transforms.skew import find_skew
+from hoptrace.transforms.stamps import HOUR
 from hoptrace.transforms.summarise import add_up, cut_tail, put_together
 
 C = pl.col
@@ -49,20 +52,20 @@ class Target:
     day: str
     base: Mapping[str, int]
     state_of: str | None
-    folder_hosts: Mapping[str, str]
 
 
 class WriteTables(beam.PTransform):  # type: ignore[misc]
     """PCollection[Keyed] placed by component -> PCollection[Keyed] under key 0: 'part' (JSON), 'stats'; and tagged counts."""
 
-    def __init__(self, plan: Plan, target: Target, coverage: PCollection[bytes]) -> None:
+    def __init__(self, plan: Plan, target: Target, coverage: PCollection[bytes], handed: PCollection[bytes]) -> None:
         super().__init__()
-        self.plan, self.target, self.coverage = plan, target, coverage
+        self.plan, self.target, self.coverage, self.handed = plan, target, coverage, handed
 
-    def write(self, shard: tuple[int, Iterable[tuple[str, bytes]]], coverage: bytes) -> Iterator[Any]:
+    def write(self, shard: tuple[int, Iterable[tuple[str, bytes]]], coverage: bytes, handed: bytes) -> Iterator[Any]:
         """One shard of whole traces."""
         placed = unpack(shard[1])
-        told = tell_night(placed, self.plan.fleet, self.plan.night, read_hosts(coverage))
+        logs = read_logs(coverage, handed, self.plan.fleet.clocks())
+        told = tell_night(placed, self.plan.fleet, self.plan.night, logs)
         store = Store(self.target.store)
         for name, frame in {**told.tables, OPEN_HOPS.name: told.carried}.items():
             if frame.height:
@@ -78,7 +81,7 @@ class WriteTables(beam.PTransform):  # type: ignore[misc]
         return (
             placed
             | beam.GroupByKey()
-            | beam.FlatMap(self.write, AsSingleton(self.coverage)).with_outputs("counts", main="written")
+            | beam.FlatMap(self.write, AsSingleton(self.coverage), AsSingleton(self.handed)).with_outputs("counts", main="written")
         )
 
 
@@ -120,21 +123,38 @@ def check_counts(counts: Mapping[str, int]) -> None:
             )
 
 
-def write_coverage(parts: list[bytes], skew: list[bytes], files: pl.DataFrame, target: Target) -> pl.DataFrame:
-    """COVERAGE of the night's hours; a file that could not be read whole is a hole of its host."""
+def write_coverage(parts: list[bytes], logs: Logs, skew: list[bytes], night: Night) -> pl.DataFrame:
+    """COVERAGE of the night's hours. A file's hole stands in every hour that it touches, one that a line tells of in the hour
+    of that line."""
     hours = add_coverage([decode_frame(part) for part in parts]) if parts else pl.DataFrame(schema=COVERAGE_PARTIAL)
-    broken = (
-        files.filter(C("error").is_not_null())
-        .select(
-            host=C("path").replace_strict(dict(target.folder_hosts), default=None, return_dtype=pl.String),
-            hole=C("path") + ": " + C("error"),
-        )
-        .group_by("host")
-        .agg(C("hole").sort().str.join("; "))
-    )
     clocks = find_skew([decode_frame(part) for part in skew])
     return (
-        hours.filter(C("lines") > 0).join(broken, on="host", how="left").join(clocks, on=["host", "hour"], how="left")
+        hours.filter((C("lines") > 0) | C("hour").is_null())
+        .join(spread_holes(logs.holes, night), on=["host", "hour"], how="full", coalesce=True, nulls_equal=True)
+        .join(clocks, on=["host", "hour"], how="left")
+        .with_columns(C("lines", "bytes", "events", "quiet", "unparsed", "minutes", "zone_conflicts", "year_conflicts").fill_null(0))
+    )
+
+
+def spread_holes(holes: pl.DataFrame, night: Night) -> pl.DataFrame:
+    """host, hour (µs), hole, hole_from, hole_until (µs) of the night's hours."""
+    starts, ends = (us // HOUR * HOUR for us in (night.starts_at, night.ends_at - 1))
+    told = holes.filter(C("known_at").is_between(night.starts_at, night.ends_at, closed="left"))
+    torn = holes.filter(C("known_at").is_null() & (C("since") < night.ends_at) & (C("until") > night.starts_at))
+    each = pl.concat([
+        told.with_columns(hour=C("known_at") // HOUR * HOUR),
+        torn.with_columns(
+            hour=pl.int_ranges(
+                pl.max_horizontal(C("since") // HOUR * HOUR, pl.lit(starts)),
+                pl.min_horizontal((C("until") - 1) // HOUR * HOUR, pl.lit(ends)) + 1,
+                HOUR,
+            )
+        ).explode("hour"),
+    ])  # fmt: skip
+    return each.sort("host", "hour", "since", "why").group_by("host", "hour", maintain_order=True).agg(
+        hole=C("why").unique(maintain_order=True).str.join("; "),
+        hole_from=pl.when(C("since").min() > 0).then(C("since").min()),
+        hole_until=pl.when(C("until").max() < FOREVER).then(C("until").max()),
     )
 
 
@@ -161,6 +181,8 @@ class PublishNight(beam.PTransform):  # type: ignore[misc]
         for data in sorted(told.get("part", [])):
             part = Part(**json.loads(data))
             parts.setdefault(part.table, []).append(part)
+        covered, handed = (next(iter(told.get(name, [])), b"") for name in ("covered", "handed"))
+        logs = read_logs(covered, handed, plan.fleet.clocks())
         files = list_files([json.loads(data) for data in told.get("file", [])])
         small = {
             "delay_stats": add_up(
@@ -170,12 +192,13 @@ class PublishNight(beam.PTransform):  # type: ignore[misc]
                     )
                 ]
             ),
-            "coverage": write_coverage(told.get("coverage", []), told.get("skew", []), files, target),
+            "coverage": write_coverage(told.get("coverage", []), logs, told.get("skew", []), plan.night),
             "unparsed": add_templates([decode_frame(data) for data in told.get("unparsed", [])]),
             "files": files,
-            OPEN_HOPS.name: unpack(("waiting", data) for data in told.get("waiting", [])).get(
-                "waiting", OPEN_HOPS.empty()
-            ),
+            OPEN_HOPS.name: pl.concat([
+                unpack(("waiting", data) for data in told.get("waiting", [])).get("waiting", OPEN_HOPS.empty()),
+                carry_read(covered, handed, plan.night),
+            ]),
         }
         for name, frame in small.items():
             if frame.height:
@@ -199,6 +222,12 @@ class PublishNight(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, told: PCollection[Keyed]) -> PCollection[str]:
         return told | beam.GroupByKey() | beam.FlatMap(self.publish).with_output_types(str)
+
+
+def carry_read(covered: bytes, handed: bytes, night: Night) -> pl.DataFrame:
+    """EVENTS that tell the next night how far logs were read."""
+    hours = decode_frame(covered) if covered else pl.DataFrame(schema=COVERAGE_PARTIAL)
+    return carry_logs(hours, decode_frame(handed) if handed else pl.DataFrame(schema=HANDED), night)
 
 
 def list_files(reports: list[dict[str, Any]]) -> pl.DataFrame:

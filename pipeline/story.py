@@ -86,7 +86,7 @@ def outcome_sentence(row: Row, zone: tzinfo) -> str:
         "quarantined": lambda: f"Put into quarantine at {when}, not delivered{said}",
         "deleted": lambda: f"Deleted from the queue by an operator at {when}{said}",
         "missing": lambda: f"Handed over at {when}, but the next host's log, which is whole, never shows it.",
-        "unknown": lambda: f"Last seen at {when}; what followed is unknown, for a log has a hole there.",
+        "unknown": lambda: f"Last seen at {when}; what followed is unknown, for a log is not whole there.",
         "queued": lambda: f"Still queued{_on(row)} when the night ended, {span(row['delay_s'])} old{said}",
         "held": lambda: f"On hold{_on(row)} when the night ended, {span(row['delay_s'])} old.",
         "in_transit": lambda: f"Handed over at {when}, and not yet seen at the next host when the night ended.",
@@ -175,13 +175,21 @@ def _remarks(row: Row) -> list[str]:
     if row["return_due"] and row["returned_at"] is None and row["outcome"] not in ("delivered", "deleted"):
         remarks.append("It was older than its queue's lifetime, but no notice went back to the sender")
     if row["certainty"] in ("likely", "incomplete"):
-        why = "some links are likely, not certain" if row["certainty"] == "likely" else "a log has a hole on its way"
+        why = "some links are likely, not certain" if row["certainty"] == "likely" else _lacking(row)
         remarks.append(f"Certainty: {row['certainty']} ({why})")
     if row["flags"]:
         remarks.append("Flags: " + ", ".join(row["flags"]))
     if row["caused_by"]:
         remarks.append(f"This is a notice about trace {row['caused_by']}")
     return remarks
+
+
+def _lacking(row: Row) -> str:
+    where = row.get("would_settle")
+    if where is None:
+        return "its logs do not show all of its way, or their stamps contradict the queue IDs"
+    host, day, hour = where.split(" ")
+    return f"the log of {host} for the hour from {day} {hour.removesuffix('Z')} UTC would settle it"
 
 
 def _stay(row: Row, hop: Row, after: Row | None, zone: tzinfo) -> list[str]:

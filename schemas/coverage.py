@@ -5,6 +5,8 @@ import polars as pl
 from hoptrace.schemas.table import TIME, Table
 
 TEXT = pl.String
+HOLES = pl.List(pl.Struct({"since": pl.Int64(), "until": pl.Int64(), "known_at": pl.Int64(), "why": pl.String()}))
+"""Holes of a log in UTC microseconds; `known_at` is the stamp of the line that tells of it, null where a file does."""
 
 COVERAGE = Table(
     "coverage",
@@ -18,7 +20,14 @@ COVERAGE = Table(
         "unparsed": (pl.Int64, "lines that no grammar row knows"),
         "first_at": (TIME, "first stamp in the hour"),
         "last_at": (TIME, "last stamp in the hour"),
-        "hole": (TEXT, "why the log is not whole here: truncated or corrupt file, announced loss; else null"),
+        "minutes": (pl.Int64, "minutes of the hour with a line: bit n stands for minute n"),
+        "hole": (
+            TEXT,
+            "why the log is not whole: a file truncated, corrupt or absent, an announced loss, or hand-overs that no line "
+            "shows; in the hours of a file's hole, else in the hour of the line that told of it; else null",
+        ),
+        "hole_from": (TIME, "where the hole begins"),
+        "hole_until": (TIME, "where it ends; null where nothing follows"),
         "zone_conflicts": (pl.Int64, "lines whose queue ID proves another zone than the configured one"),
         "year_conflicts": (pl.Int64, "lines whose queue ID proves another year"),
         "skew_s": (

@@ -27,6 +27,11 @@ KINDS = (
     "filter",  # a content filter's verdict, with both queue IDs where it knows them
     "mailbox",  # later in the mailbox: expunged, downloaded, deleted, moved
     "part",  # a piece of a filter's line that was too long for syslog (reply: the piece as logged)
+    "loss",  # the log itself lost lines: how many (size), whose (reply)
+    "lines",  # only in open_hops: minutes of the hour `stamp` in which the host's log has lines, as bits (size)
+    "hole",  # only in open_hops: a hole in the host's log from `stamp` on for `delay`, known since `size`, and why (reply)
+    "clash",  # only in open_hops: the taker has hop orig_queue_id's message as next_queue_id, at a time that cannot be
+    "handed",  # only in open_hops: messages (nrcpt) that other hosts handed to the silent host in the minute `stamp`
 )
 
 TEXT = pl.String

@@ -92,6 +92,10 @@ class Fleet:
         known = self.hosts.get(host)
         return known.clock_offset_us if known else 0
 
+    def clocks(self) -> tuple[tuple[str, int], ...]:
+        """The hosts whose clock is off, and by how many µs it is ahead."""
+        return tuple((name, host.clock_offset_us) for name, host in sorted(self.hosts.items()) if host.clock_offset_us)
+
     def host_at(self, path: str) -> str | None:
         """The host whose `paths` patterns match the log file `path`, or None."""
         matching = (host.name for host in self.hosts.values() if any(fnmatch(path, pattern) for pattern in host.paths))

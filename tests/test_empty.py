@@ -10,6 +10,7 @@ from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms.assemble import assemble_hops
 from hoptrace.transforms.assemble_hops import offer_matches
 from hoptrace.transforms.doors import match_series, name_client, write_refusals
+from hoptrace.transforms.holes import whole_logs
 from hoptrace.transforms.links import CANDIDATES
 from hoptrace.transforms.match_hops import match_links
 from hoptrace.transforms.publishable import tell_night
@@ -90,7 +91,7 @@ def placed_of(rows: list[Row]) -> dict[str, pl.DataFrame]:
 def test_a_shard_that_lacks_a_table(name: str) -> None:
     rows, counts = LOGS[name]
     placed = placed_of(rows)
-    told = tell_night(placed, FLEET, night_of(-10, 3600), READ)
+    told = tell_night(placed, FLEET, night_of(-10, 3600), whole_logs(READ, us(-10)))
     tables = {table: DAY_TABLES[table].conform(told.tables[table]).height for table in told.tables}
     assert {table: tables.get(table, 0) for table in counts} == counts
 

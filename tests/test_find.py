@@ -117,7 +117,7 @@ OUTCOMES = {
     "quarantined": "Put into quarantine at 2026-03-01 14:03:22, not delivered: 550 no",
     "deleted": "Deleted from the queue by an operator at 2026-03-01 14:03:22: 550 no",
     "missing": "Handed over at 2026-03-01 14:03:22, but the next host's log, which is whole, never shows it.",
-    "unknown": "Last seen at 2026-03-01 14:03:22; what followed is unknown, for a log has a hole there.",
+    "unknown": "Last seen at 2026-03-01 14:03:22; what followed is unknown, for a log is not whole there.",
     "queued": "Still queued on smtp01 when the night ended, 2 d 3 h old: 550 no",
     "held": "On hold on smtp01 when the night ended, 2 d 3 h old.",
     "in_transit": "Handed over at 2026-03-01 14:03:22, and not yet seen at the next host when the night ended.",

@@ -9,6 +9,7 @@ import pytest
 
 from hoptrace.pipeline.inputs import plan_inputs
 from hoptrace.schemas.fleet import DAY_US, HOUR_US, load_fleet
+from hoptrace.transforms.cover import add_coverage
 from hoptrace.transforms.grammar import load_grammars
 from hoptrace.transforms.parse import parse_chunk
 from hoptrace.transforms.plan import Night
@@ -22,10 +23,10 @@ WRONG = {}
 """Stories that are not told right yet, and why."""
 
 
-def read_events(story: Path, night: Night) -> tuple[pl.DataFrame, dict[str, int]]:
-    """The events of a story's logs, and up to when each host's log is read; a grammar knows every line."""
+def read_events(story: Path, night: Night) -> tuple[pl.DataFrame, dict[str, int], pl.DataFrame]:
+    """The events of a story's logs, up to when each host's log is read, and their coverage; a grammar knows every line."""
     fleet, grammars = load_fleet(str(story / "fleet.toml")), load_grammars()
-    parts, read_until = [], {}
+    parts, read_until, coverage = [], {}, []
     for part in plan_inputs([str(story / "logs" / "*" / "*")], fleet, night.starts_at, night.ends_at, 1 << 26):
         for chunk in read_chunks(part, 1 << 20):
             if isinstance(chunk, Chunk):
@@ -33,17 +34,19 @@ def read_events(story: Path, night: Night) -> tuple[pl.DataFrame, dict[str, int]
                 assert parsed.unparsed.is_empty(), parsed.unparsed.to_dicts()
                 assert parsed.counts["outside"] == 0
                 parts.append(parsed.events)
+                coverage.append(parsed.coverage)
                 read_until[part.folder_host] = night.ends_at
-    return pl.concat(parts), read_until
+    return pl.concat(parts), read_until, add_coverage(coverage)
 
 
 def tell(row: dict[str, object], columns: list[str], table: str) -> tuple[str, ...]:
     """A row of deliveries or open as the expected tables write it."""
-    path, delay = row["path"], row["delay_s"]
+    path, delay, settled = row["path"], row["delay_s"], row["settled_at"]
     told = {
         **row,
         "table": table,
         "path": " > ".join(path) if isinstance(path, list) else "",
+        "settled_at": str(datetime.fromtimestamp(settled / 1e6, timezone.utc)) if isinstance(settled, int) else "",
         "delay_s": f"{delay:.1f}" if isinstance(delay, float) and table == "deliveries" else "",
         "flags": ", ".join(row["flags"]) if isinstance(row["flags"], list) else "",
         "evidence": ", ".join(hop["evidence"] for hop in row["hops"] if hop["evidence"])
@@ -60,10 +63,11 @@ def test_story(name: str, request: pytest.FixtureRequest) -> None:
         request.applymarker(pytest.mark.xfail(reason=WRONG[name], strict=True))
     story = FLOWS / name
     night = Night(DAY, DAY + 4 * DAY_US, cold_start=True)
-    events, read_until = read_events(story, night)
-    tables = run_plain(events, load_fleet(str(story / "fleet.toml")), night, read_until).tables
+    events, read_until, coverage = read_events(story, night)
     with (story / "expected" / "deliveries.csv").open(encoding="utf-8") as file:
         columns, *expected = list(csv.reader(file))
+    read = coverage if "would_settle" in columns else read_until
+    tables = run_plain(events, load_fleet(str(story / "fleet.toml")), night, read).tables
     both = ("deliveries", "open")
     told = [tell(row, columns, table) for table in both for row in tables[table].iter_rows(named=True)]
     assert sorted(told) == sorted(tuple(row) for row in expected)
@@ -82,7 +86,7 @@ def test_story(name: str, request: pytest.FixtureRequest) -> None:
 )
 def test_a_story_cut_into_nights_tells_the_same(name: str) -> None:
     night = Night(DAY, DAY + 4 * DAY_US)
-    events, read_until = read_events(FLOWS / name, night)
+    events, read_until, _ = read_events(FLOWS / name, night)
     fleet = load_fleet(str(FLOWS / name / "fleet.toml"))
 
     def tables(*cuts: int) -> dict[str, pl.DataFrame]:

@@ -19,8 +19,7 @@ from hoptrace.pipeline.store import Store
 from hoptrace.schemas.catalog import DAY_TABLES
 from hoptrace.schemas.errors import HoptraceError
 from hoptrace.schemas.fleet import load_fleet
-from hoptrace.transforms.cover import add_encoded, read_hosts
-from hoptrace.transforms.frames import encode_frame
+from hoptrace.transforms.cover import add_coverage
 from hoptrace.transforms.grammar import load_grammars
 from hoptrace.transforms.parse import parse_chunk
 from hoptrace.transforms.plan import Night
@@ -112,12 +111,13 @@ def read_sample(night: Night) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
 
 def test_the_pipeline_equals_the_pure_functions(one_shard: dict[str, pl.DataFrame]) -> None:
     fleet = load_fleet(options_of(Path()).fleet)
-    state = None
+    state, began_at = None, None
     for day, cold in ((DAY1, True), (DAY2, False)):
-        night = Night(*bounds_of(day, options_of(Path()), fleet), cold)
+        night = Night(*bounds_of(day, options_of(Path()), fleet), cold, None if cold else began_at)
+        began_at = night.cold_at
         parts = list(read_sample(night))
-        until = read_hosts(add_encoded([encode_frame(coverage) for _, coverage in parts]))
-        told = run_plain(pl.concat([events for events, _ in parts]), fleet, night, until, state)
+        coverage = add_coverage([coverage for _, coverage in parts])
+        told = run_plain(pl.concat([events for events, _ in parts]), fleet, night, coverage, state)
         state = told.carried
         for name, frame in {**told.tables, "open_hops": told.carried}.items():
             rows = DAY_TABLES[name].conform(frame)

@@ -3,22 +3,37 @@
 import polars as pl
 import pytest
 
-from hoptrace.transforms.outcomes import DOOR_WAIT_US, HANDOVER_WAIT_US, UNFINISHED_US, judge_outcomes, place_sent
+from hoptrace.transforms.holes import whole_logs
+from hoptrace.transforms.outcomes import (
+    DOOR_WAIT_US,
+    HANDOVER_WAIT_US,
+    SHOWN_BY_US,
+    UNFINISHED_US,
+    judge_outcomes,
+    place_sent,
+)
+from hoptrace.transforms.stamps import DAY, MINUTE
 
-ENDS = 10**12
-AT = 10**9
-TEXT = ("status", "service", "reply", "relay_name", "relay_ip", "relay_host", "recipient", "next_queue_id")
-HOP_TIMES = ("held_from", "deleted_at", "aborted_at", "refused_at", "left", "last_seen", "queued", "arrived")
-TIMES = ("at", "relay_read_until", *HOP_TIMES)
-SCHEMA = {**dict.fromkeys(TEXT, pl.String), "loopback": pl.Boolean, **dict.fromkeys(TIMES, pl.Int64)}
+ENDS = 30 * DAY
+AT = 10 * DAY + 7
+TEXT = ("status", "service", "reply", "relay_name", "relay_ip", "relay_host", "recipient", "next_queue_id", "hop_host")
+HOP_TIMES = ("held_from", "deleted_at", "aborted_at", "refused_at", "left", "first_seen", "last_seen", "queued", "arrived")
+TIMES = ("at", "try_start", *HOP_TIMES)
+YES = ("loopback", "clash")
+SCHEMA = {**dict.fromkeys(TEXT, pl.String), **dict.fromkeys(YES, pl.Boolean), **dict.fromkeys(TIMES, pl.Int64)}
+SHOWN = (AT + HANDOVER_WAIT_US) // MINUTE * MINUTE + MINUTE
+"""When the log of another host shows that it is there long after: its first line then."""
+
 Facts = dict[str, object]
 
 
 def judge(facts: Facts, ends_at: int = ENDS) -> tuple[object, ...]:
-    """outcome, place and settled of one row; what `facts` lack is null."""
-    row: Facts = {"at": AT, "loopback": False, "last_seen": AT, "arrived": 1, "queued": 2, **facts}
-    rows = pl.DataFrame([row], schema=SCHEMA)
-    return judge_outcomes(rows, ends_at, {"spamtrap": "discard"}).select("outcome", "place", "settled").row(0)
+    """outcome, place and settled of one row; what `facts` lack is null. `read_until`: up to when the log of the relay is read."""
+    row: Facts = {"at": AT, "loopback": False, "last_seen": AT, "first_seen": 1, "arrived": 1, "queued": 2, "hop_host": "mx0"}
+    rows = pl.DataFrame([{**row, **{name: fact for name, fact in facts.items() if name in SCHEMA}}], schema=SCHEMA)
+    until = facts.get("read_until")
+    logs = whole_logs({"mx0": 2 * ENDS, **({"mx1": until} if isinstance(until, int) else {})}, 0)
+    return judge_outcomes(rows, ends_at, {"spamtrap": "discard"}, logs).select("outcome", "place", "settled").row(0)
 
 
 def handed(**more: object) -> Facts:
@@ -39,12 +54,13 @@ CASES: dict[str, tuple[Facts, tuple[object, ...]]] = {
     "thrown away": ({"status": "sent", "reply": "delivered to file: /dev/null"}, ("discarded", None, AT)),
     "handed over, not long ago": (handed(at=ENDS - 1), ("in_transit", None, None)),
     "handed over, and the log there is whole": (
-        handed(relay_read_until=AT + HANDOVER_WAIT_US), ("missing", None, AT + HANDOVER_WAIT_US),
+        handed(read_until=ENDS), ("missing", None, SHOWN),
     ),
     "handed over, and the log there ends before": (
-        handed(relay_read_until=AT + HANDOVER_WAIT_US - 1), ("unknown", None, AT + HANDOVER_WAIT_US),
+        handed(read_until=SHOWN), ("unknown", None, AT + SHOWN_BY_US),
     ),
-    "handed over, and no log there": (handed(), ("unknown", None, AT + HANDOVER_WAIT_US)),
+    "handed over, and no log there": (handed(), ("unknown", None, AT + SHOWN_BY_US)),
+    "handed over, and there at an impossible time": (handed(read_until=ENDS, clash=True), ("unknown", None, SHOWN)),
     "redirected": ({"status": "redirected"}, ("unknown", None, AT + HANDOVER_WAIT_US)),
     "refused": ({"status": "bounced"}, ("bounced", None, AT)),
     "given up": ({"status": "expired"}, ("returned", None, AT)),

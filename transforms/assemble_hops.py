@@ -14,6 +14,7 @@ from hoptrace.transforms.bundles import pack, unpack
 from hoptrace.transforms.cover import read_hosts
 from hoptrace.transforms.frames import decode_frame, encode_frame
 from hoptrace.transforms.hash import hash_columns
+from hoptrace.transforms.holes import count_handed
 from hoptrace.transforms.kinds import Kinds
 from hoptrace.transforms.plan import Keyed, Plan
 
@@ -73,7 +74,7 @@ def cut_ahead(kinds: Kinds, ends_at: int) -> dict[str, pl.DataFrame]:
 
 
 class AssembleHops(beam.PTransform):  # type: ignore[misc]
-    """PCollection[Keyed] of events -> tagged: stays (Keyed by hop), matches (Keyed by what is matched), counts.
+    """PCollection[Keyed] of events -> tagged: stays (Keyed by hop), matches (Keyed by what is matched), handed, counts.
 
     `scanned`: the hosts whose filters name messages by their Message-ID only.
     Stays are frames hops, recipients, notices, filters; those under cut_hops, cut_recipients, cut_notices and cut_filters are the
@@ -108,6 +109,7 @@ class AssembleHops(beam.PTransform):  # type: ignore[misc]
         tries = doors.outside(stays.doors, plan.fleet, known)
         for match in offer_matches(stays, tries, plan.fleet, plan.shards, frozenset(scanned)):
             yield TaggedOutput("matches", match)
+        yield TaggedOutput("handed", encode_frame(count_handed(stays.recipients, plan.night)))
         counts = {
             "events assembled": sum(frame.height for frame in kinds.values()),
             "hops assembled": stays.hops.height,
@@ -121,6 +123,6 @@ class AssembleHops(beam.PTransform):  # type: ignore[misc]
             events
             | beam.GroupByKey()
             | beam.FlatMap(self.fold, AsSingleton(self.coverage), AsList(self.scanned)).with_outputs(
-                "matches", "counts", main="stays"
+                "matches", "handed", "counts", main="stays"
             )
         )

@@ -66,6 +66,27 @@ def unfold_firsts(hops: pl.DataFrame, firsts: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def unfold_clashes(hops: pl.DataFrame, clashes: pl.DataFrame) -> pl.DataFrame:
+    """EVENTS without a queue ID that tell which of these hops' hand-overs (hop, queue_id) clash with the taker's stamps."""
+    rows = hops.select("hop", "host", stamp="first_seen").join(clashes.unique(), on="hop", how="inner")
+    return EVENTS.conform(
+        rows.sort("hop", "queue_id").select(
+            "host",
+            "stamp",
+            place=pl.lit(0, pl.Int64),
+            kind=pl.lit("clash"),
+            orig_queue_id=C("hop").cast(pl.String),
+            next_queue_id="queue_id",
+        )
+    )
+
+
+def fold_clashes(state: pl.DataFrame) -> pl.DataFrame:
+    """hop, queue_id of what `unfold_clashes` told."""
+    told = state.filter(C("kind") == "clash")
+    return told.select(hop=C("orig_queue_id").cast(pl.UInt64), queue_id="next_queue_id")
+
+
 def unfold_lives(hops: pl.DataFrame) -> list[pl.DataFrame]:
     """The events of the hops themselves, in the order that a queue logs them."""
 

@@ -7,21 +7,14 @@ import polars as pl
 
 from hoptrace.schemas.coverage import UNPARSED
 from hoptrace.transforms.frames import decode_frame, encode_frame
-from hoptrace.transforms.parse import COVERAGE_PARTIAL
+from hoptrace.transforms.parse import sum_coverage
 
 C = pl.col
-SUMS = ("lines", "bytes", "events", "quiet", "unparsed", "zone_conflicts", "year_conflicts")
 
 
 def add_coverage(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
-    """Partial coverage (host, hour in µs, sums, first_at, last_at) as one row per host and hour."""
-    return (
-        pl.concat(list(parts))
-        .group_by("host", "hour")
-        .agg(pl.col(SUMS).sum(), C("first_at").min(), C("last_at", "read_at").max())
-        .select(COVERAGE_PARTIAL.keys())
-        .sort("host", "hour", nulls_last=False)
-    )
+    """Partial coverage (host, hour in µs, sums, first_at, last_at, minutes, holes) as one row per host and hour."""
+    return sum_coverage(list(parts))
 
 
 def add_encoded(parts: Iterable[bytes]) -> bytes:

@@ -9,13 +9,16 @@ from hoptrace.schemas.deliveries import STAGES
 from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.hexes import hex_of
+from hoptrace.transforms.holes import Logs
 from hoptrace.transforms.links import LOOKAHEAD_US, fold_address
-from hoptrace.transforms.outcomes import judge_outcomes
+from hoptrace.transforms.outcomes import HANDOVER_WAIT_US, judge_outcomes
 from hoptrace.transforms.plan import Night
 from hoptrace.transforms.seconds import seconds_of
 from hoptrace.transforms.stages import find_worst, settle_remainder, split_stay
+from hoptrace.transforms.stamps import DAY, conflicts, queue_id_time
 from hoptrace.transforms.traces import trace_recipients
 from hoptrace.transforms.verdicts import VERDICT_COLUMNS, choose_verdicts
+from hoptrace.transforms.watch import name_hour, watch_clients
 
 C = pl.col
 FIRSTS: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -24,6 +27,7 @@ FIRSTS: dict[str, pl.DataType | type[pl.DataType]] = {
     "first_attempt_at": pl.Int64,
     "came_back": pl.Boolean,
 }
+CLASHES = {"hop": pl.UInt64(), "queue_id": pl.String()}
 NOTICE_SLACK_US = 5_000_000
 
 
@@ -64,6 +68,7 @@ def gather_steps(rows: pl.DataFrame, walks: pl.DataFrame, hops: pl.DataFrame) ->
         "kind",
         "delay_warning",
         "queue_lifetime",
+        "contrary",
     )
     facts = rows.select(
         "row",
@@ -121,6 +126,7 @@ def list_stays(steps: pl.DataFrame) -> pl.DataFrame:
             attempts=C("attempts").sum(),
             likely=(C("strength") == "likely").any(),
             unsure=C("unsure").any(),
+            contrary=C("contrary").any(),
             warning_due=(overdue >= C("delay_warning")).any(),
             warning_known=C("delay_warning").is_not_null().any() & ~C("partial").any(),
             return_due=(overdue >= C("queue_lifetime")).any(),
@@ -182,11 +188,13 @@ def write_deliveries(
     filters: pl.DataFrame,
     night: Night,
     programs: Mapping[str, str],
+    logs: Logs,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """One row per recipient's fate, settled or not (settled_at null), columns of DELIVERIES as integers of microseconds; and the
     hand-overs that were duplicates (child, recipient).
 
-    hops: with root, parent, kind, evidence, strength, about_root, and delay_warning, queue_lifetime, relay_read_until per host.
+    hops: with root, parent, kind, evidence, strength, about_root, contrary, cold, client_read, client_unread_at, and
+    delay_warning, queue_lifetime per host.
     told: hop, notice, made. firsts: hop, asked, first_attempt_at (µs) and came_back from the door. filters: what `assemble_kinds`
     tells of them.
     """
@@ -199,13 +207,22 @@ def write_deliveries(
     last = walks.filter(C("step") == 0).select("last", "row")
     facts = last.join(rows.drop("attempts", "unsure"), on="row", how="left", maintain_order="left").join(
         hops.select(
-            "hop", "held_from", "deleted_at", "aborted_at", "refused_at", "left", "last_seen", "queued", "arrived"
+            "hop",
+            "held_from",
+            "deleted_at",
+            "aborted_at",
+            "refused_at",
+            "left",
+            "first_seen",
+            "last_seen",
+            "queued",
+            "arrived",
         ),
         on="hop",
         how="left",
         maintain_order="left",
     )
-    facts = judge_outcomes(facts, night.ends_at, programs)
+    facts = judge_outcomes(facts, night.ends_at, programs, logs)
     roots = hops.filter(C("parent").is_null()).select(
         "message_id",
         "sender",
@@ -216,8 +233,10 @@ def write_deliveries(
         "partial",
         "about_trace",
         "component",
+        "cold",
+        "stored_at",
         "client_host",
-        "client_read",
+        "client_unread_at",
         root_hop="hop",
         trace_id="trace_id",
         entry_host="host",
@@ -249,7 +268,7 @@ def write_deliveries(
             maintain_order="left",
         )
     )
-    unread = C("outcome") == "unknown"
+    out = name_unread(out, night, logs)
     out = out.select(
         "last",
         "trace_id",
@@ -284,22 +303,61 @@ def write_deliveries(
         dsn="dsn",
         reply="reply",
         cause=pl.when(C("outcome") != "delivered").then("cause"),
-        certainty=pl.when(unread | C("partial") | ~C("client_read"))
+        certainty=pl.when(
+            (C("outcome") == "unknown") | C("partial") | C("contrary").fill_null(False) | C("unread_at").is_not_null()
+            | C("stored_at").is_not_null() | C("unshown")
+        )
         .then(pl.lit("incomplete"))
         .when(C("likely") | C("client_host").is_not_null())
         .then(pl.lit("likely"))
         .otherwise(pl.lit("certain")),
+        would_settle=name_hour("unread_host", "unread_at"),
         flags=pl.concat_list(
             pl.when(C("unsure").fill_null(False)).then(pl.lit("maybe_duplicate")),
             pl.when(C("kept").fill_null(False) & (C("outcome") != "quarantined")).then(pl.lit("quarantined_copy")),
             pl.when(C("after_data").fill_null(False)).then(pl.lit("recipients_incomplete")),
-            pl.when(pl.lit(night.cold_start) & C("partial")).then(pl.lit("cold_start")),
+            pl.when("cold").then(pl.lit("cold_start")),
         ).list.drop_nulls(),
         **{name: name for name in VERDICT_COLUMNS},
         component="component",
         **{f"us_{stage}": f"us_{stage}" for stage in STAGES},
     )
     return merge_copies(out, night.ends_at), duplicates
+
+
+def name_unread(rows: pl.DataFrame, night: Night, logs: Logs) -> pl.DataFrame:
+    """`rows` with unread_host and unread_at (µs) where a log lacks what would tell more: what became of the message, what its
+    queue still does, who brought it, or how it came in."""
+    read = logs.minutes.group_by("host").agg(read_until=C("minute").max()).rename({"host": "hop_host"})
+    rows = rows.join(read, on="hop_host", how="left", maintain_order="left")
+    waits = C("settled").is_null() & C("outcome").is_in(["queued", "held"])
+    ended = waits & (C("read_until").fill_null(0) < night.ends_at - HANDOVER_WAIT_US)
+    why = [
+        (C("unread_at").is_not_null(), "unread_host", C("unread_at")),
+        (ended, "hop_host", pl.coalesce("read_until", "last_seen")),
+        (C("client_unread_at").is_not_null(), "client_host", C("client_unread_at")),
+        (C("partial"), "entry_host", C("submitted")),
+    ]
+    return rows.with_columns(
+        unread_host=pl.coalesce(pl.when(when).then(host) for when, host, _ in why),
+        unread_at=pl.coalesce(pl.when(when).then(at) for when, _, at in why),
+    )
+
+
+def tell_beginnings(hops: pl.DataFrame, recipients: pl.DataFrame, night: Night) -> pl.DataFrame:
+    """`hops` with contrary, whether its own queue ID contradicts the stamps of its lines, and cold, whether it began before the
+    first line that was read at all: as its queue ID or its delays tell, else as one seen in the first day."""
+    zone, year = conflicts(hops["queue_id"], hops["first_seen"])
+    contrary = pl.Series("contrary", zone | year) & ~hops["partial"]
+    if night.cold_at is None:
+        return hops.with_columns(contrary, cold=pl.lit(False))
+    partial = hops.filter("partial").select("hop", "queue_id", "first_seen")
+    aged = recipients.filter(C("delay").is_not_null()).join(partial, on="hop", how="semi")
+    ages = aged.group_by("hop").agg(_began=(C("logged_at") - C("delay")).min())
+    proven = queue_id_time(partial["queue_id"], partial["first_seen"])
+    told = partial.with_columns(_proven=proven).join(ages, on="hop", how="left", maintain_order="left")
+    began = pl.coalesce("_proven", "_began", C("first_seen") - DAY)
+    return hops.with_columns(contrary, cold=C("hop").is_in(told.filter(began < night.cold_at)["hop"].implode()))
 
 
 @dataclass(frozen=True)
@@ -326,14 +384,15 @@ def know_queues(hops: pl.DataFrame, fleet: Fleet) -> pl.DataFrame:
 
 
 def write_traces(
-    placed: Mapping[str, pl.DataFrame], fleet: Fleet, night: Night, read_until: Mapping[str, int]
+    placed: Mapping[str, pl.DataFrame], fleet: Fleet, night: Night, logs: Logs
 ) -> Traces:
     """Rows of whole traces from their hops (with the forest's columns), recipients and door tries.
 
-    placed: frames hops, recipients, firsts. read_until: host -> µs up to which its log is whole.
+    placed: frames hops, recipients, firsts. logs: which are read, and where they are whole.
     """
-    hops = know_queues(placed["hops"], fleet).with_columns(
-        client_read=C("client_host").is_null() | C("client_host").is_in(list(read_until))
+    hops = tell_beginnings(know_queues(placed["hops"], fleet), placed["recipients"], night)
+    hops = watch_clients(hops, logs).with_columns(
+        client_read=C("client_host").is_null() | C("client_host").is_in(sorted(logs.hosts))
     )
     told = C("partial") & C("about").is_not_null()
     hops = hops.with_columns(
@@ -341,6 +400,7 @@ def write_traces(
         arrived=pl.when(told).then("told_at").otherwise("arrived"),
         sender=pl.when(C("about").is_not_null()).then(C("sender").fill_null("")).otherwise("sender"),
         partial=C("partial") & ~told,
+        cold=C("cold") & ~told,
     )
     traces = hops.select(root="hop", trace_id="_own_trace")
     hops = hops.join(traces, on="root", how="left", maintain_order="left").join(
@@ -350,13 +410,14 @@ def write_traces(
         maintain_order="left",
     )
     made = hops.filter(C("about").is_not_null()).select("notice", hop="about", made="arrived")
-    until = pl.DataFrame(
-        {"relay_host": list(read_until), "relay_read_until": list(read_until.values())},
-        schema={"relay_host": pl.String, "relay_read_until": pl.Int64},
-    )
     recipients = placed["recipients"].drop("component", strict=False)
-    recipients = recipients.join(until, on="relay_host", how="left", maintain_order="left")
+    clashes = placed.get("clashes", pl.DataFrame(schema=CLASHES)).select("hop", next_queue_id="queue_id").unique()
+    if clashes.height:
+        clashes = clashes.with_columns(clash=True)
+        recipients = recipients.join(clashes, on=["hop", "next_queue_id"], how="left", maintain_order="left")
+    else:
+        recipients = recipients.with_columns(clash=pl.lit(False))
     filters = placed["filters"].drop("component", strict=False)
     firsts = placed.get("firsts", pl.DataFrame(schema=FIRSTS)).drop("component", strict=False)
-    deliveries, duplicates = write_deliveries(hops, recipients, made, firsts, filters, night, fleet.programs)
+    deliveries, duplicates = write_deliveries(hops, recipients, made, firsts, filters, night, fleet.programs, logs)
     return Traces(deliveries, hops, duplicates)

@@ -21,6 +21,11 @@ NAMELESS_NOTICES = ("smtpd", "opensmtpd")
 LOOKAHEAD_US = 30 * 60_000_000
 """How long after its hand-over a child may first be seen."""
 
+CLASH_US = 14 * 3_600_000_000, 6 * 3_600_000_000
+"""How long before and after its hand-over a message may seem to stand in the taker's log whose zone is wrong."""
+
+ZONE_STEP_US = 15 * 60_000_000
+"""Zones differ by multiples of this."""
 LATE_US = 6 * 3_600_000_000
 """How long after a child's end a giver of it is looked for, if only to say that it came too late."""
 
@@ -199,6 +204,28 @@ def link_claimed_children(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFra
         parent_at="parent_at",
         late=~notice & comes_late(),
     )
+
+
+def find_clashes(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFrame:
+    """hop, queue_id: hand-overs whose taker has this very message under this very queue ID, but at a time when it cannot have
+    come from there: the stamps of one of the two hosts are wrong. It is this message where the Message-ID is the same, or where
+    none is known and the queue ID itself was made at the right time, or the stamps are off as zones are."""
+    named = claims.filter(
+        (C("kind") == "relay") & C("relay_host").is_not_null() & (C("relay_host") != C("from_host"))
+    )
+    pairs = meet(named, own, ["queue_id"], "parent_at", "first_seen").filter(
+        (C("parent") != C("hop")) & (C("relay_host") == C("host"))
+    )
+    early, late = C("arrived") < C("started") - SKEW_US, C("first_seen") > C("parent_at") + LOOKAHEAD_US
+    same = (C("message_id") == C("message_id_right")).fill_null(False) & (C("message_id") != "")
+    near = C("first_seen").is_between(C("parent_at") - CLASH_US[0], C("parent_at") + CLASH_US[1])
+    fitting = pairs.filter(~(early | late)).select("parent", "queue_id")
+    blank = C("message_id").fill_null("").eq("") | C("message_id_right").fill_null("").eq("")
+    off = (C("first_seen") - C("parent_at") + ZONE_STEP_US // 2) % ZONE_STEP_US - ZONE_STEP_US // 2
+    zoned = off.is_between(-SKEW_US, SKEW_US)
+    made = blank & ((~early & (C("arrived") <= C("parent_at") + LOOKAHEAD_US)) | zoned)
+    found = pairs.filter((early | late) & near & (same | C("stored") | made)).join(fitting, on=["parent", "queue_id"], how="anti")
+    return found.select("queue_id", hop="parent").unique().sort("hop", "queue_id")
 
 
 def link_claimed_parents(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFrame:

@@ -42,8 +42,8 @@ def match_doors(tables: dict[str, pl.DataFrame], ends_at: int) -> doors.Series |
 
 
 class MatchHops(beam.PTransform):  # type: ignore[misc]
-    """PCollection[Keyed] of matches -> tagged: candidates (frames), keyed (firsts and filters by hop, refusals anywhere), waiting
-    (door events and scans)."""
+    """PCollection[Keyed] of matches -> tagged: candidates (frames), keyed (firsts, filters and clashes by hop, refusals anywhere),
+    waiting (door events and scans)."""
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()
@@ -55,6 +55,9 @@ class MatchHops(beam.PTransform):  # type: ignore[misc]
         candidates = match_links(tables)
         if candidates.height:
             yield TaggedOutput("candidates", encode_frame(candidates))
+        if "own" in tables and "children" in tables:
+            clashes = links.find_clashes(tables["own"].drop("key"), tables["children"].drop("key"))
+            yield from pack("clashes", clashes, "hop", plan.shards)
         yield from self.scan(tables)
         series = match_doors(tables, plan.night.ends_at)
         if series is None:

@@ -4,12 +4,18 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from hoptrace.transforms.holes import Logs
+from hoptrace.transforms.watch import watch_holders, watch_relays, watch_stores
+
 C = pl.col
 DOOR_WAIT_US = 24 * 3_600_000_000
 """A client that does not come back within this time has given up."""
 
 HANDOVER_WAIT_US = 6 * 3_600_000_000
 """A hand-over to a host of ours that shows nothing in this covered time is missing there."""
+
+SHOWN_BY_US = 2 * HANDOVER_WAIT_US
+"""A host whose log says nothing at all from the end of that time up to here has none, as far as this hand-over goes."""
 
 UNFINISHED_US = 6 * 3_600_000_000
 """A message whose queue never took it, and of which nothing was heard for this long, was given up by its client."""
@@ -36,12 +42,14 @@ FINAL = {
 }
 
 
-def judge_outcomes(rows: pl.DataFrame, ends_at: int, programs: Mapping[str, str]) -> pl.DataFrame:
-    """Adds outcome, place, resolved (µs), settled (µs, null while unsettled) to last rows.
+def judge_outcomes(rows: pl.DataFrame, ends_at: int, programs: Mapping[str, str], logs: Logs) -> pl.DataFrame:
+    """Adds outcome, place, resolved (µs), settled (µs, null while unsettled), unread_host and unread_at (host and µs of the log
+    that would tell what is unknown) and unshown (a store of ours says that it saved it, and no line there is linked to it) to last
+    rows.
 
-    `rows` has status, service, reply, relay_name, relay_host, loopback, next_queue_id, relay_read_until (µs up to which the next
-    host's log is whole, null where its log is not read), at, and the hop's held_from, deleted_at, aborted_at, refused_at, left,
-    last_seen, queued, arrived. `ends_at`: end of the night (µs); what is told by absence needs its deadline to lie before it.
+    `rows` has status, service, reply, relay_name, relay_host, loopback, next_queue_id, clash (see `find_clashes`), at, try_start,
+    hop_host, and the hop's held_from, deleted_at, aborted_at, refused_at, left, first_seen, last_seen, queued, arrived.
+    `ends_at`: end of the night (µs); what is told by absence needs its deadline to lie before it.
     `programs`: what the fleet says that a pipe or command means: mailbox, filter or discard.
     """
     rows = place_sent(rows, programs)
@@ -52,13 +60,16 @@ def judge_outcomes(rows: pl.DataFrame, ends_at: int, programs: Mapping[str, str]
         & (~C("loopback").fill_null(False) | C("next_queue_id").is_not_null())
     )
     lost = (sent & inside) | (C("status") == "redirected")
-    deadline = C("at") + HANDOVER_WAIT_US
-    watched = (C("relay_read_until") >= deadline).fill_null(False)
+    rows = watch_relays(rows, lost, logs, HANDOVER_WAIT_US, SHOWN_BY_US)
+    deadline = pl.coalesce("shown_at", C("at") + pl.when(C("relay_host").is_null()).then(HANDOVER_WAIT_US).otherwise(SHOWN_BY_US))
+    watched = C("relay_whole").fill_null(False) & ~C("clash").fill_null(False)
     pending = C("status") == "pending"
     waits = C("status").is_in(["deferred", "requeued"])
     gone = pl.coalesce("deleted_at", "left")
     never_queued = pending & C("queued").is_null() & C("held_from").is_null()
     silent = never_queued & (C("last_seen") + UNFINISHED_US < ends_at)
+    rows = watch_holders(rows, pending & (C("left").is_not_null() | silent) & C("deleted_at").is_null(), logs, UNFINISHED_US)
+    untold = pending & C("holder_unread_at").is_not_null()
     outcome = (
         pl.when(C("status").is_in(list(FINAL)))
         .then(C("status").replace_strict(FINAL, default=None, return_dtype=pl.String))
@@ -78,6 +89,8 @@ def judge_outcomes(rows: pl.DataFrame, ends_at: int, programs: Mapping[str, str]
         .then(pl.lit("delivered"))
         .when(pending & C("refused_at").is_not_null())
         .then(pl.lit("rejected"))
+        .when(untold & (C("left").is_not_null() | C("aborted_at").is_null()))
+        .then(pl.lit("unknown"))
         .when(pending & gone.is_not_null())
         .then(pl.lit("deleted"))
         .when((never_queued & C("aborted_at").is_not_null()) | silent)
@@ -92,6 +105,8 @@ def judge_outcomes(rows: pl.DataFrame, ends_at: int, programs: Mapping[str, str]
         .then("refused_at")
         .when(pending & (C("outcome") == "aborted"))
         .then(pl.coalesce("aborted_at", "last_seen"))
+        .when(pending & (C("outcome") == "unknown"))
+        .then(pl.coalesce("left", "last_seen"))
         .when(pending)
         .then(pl.coalesce("held_from", "last_seen"))
         .otherwise(C("at"))
@@ -99,8 +114,10 @@ def judge_outcomes(rows: pl.DataFrame, ends_at: int, programs: Mapping[str, str]
     settled = (
         pl.when(C("outcome").is_in(["queued", "held", "in_transit"]))
         .then(None)
-        .when(C("outcome").is_in(["missing", "unknown"]))
+        .when(C("outcome").is_in(["missing", "unknown"]) & ~pending)
         .then(deadline)
+        .when((C("outcome") == "unknown") & C("left").is_null())
+        .then(resolved + UNFINISHED_US)
         .when((C("outcome") == "aborted") & C("aborted_at").is_null())
         .then(resolved + UNFINISHED_US)
         .when(C("outcome") == "deferred_at_door")
@@ -114,7 +131,18 @@ def judge_outcomes(rows: pl.DataFrame, ends_at: int, programs: Mapping[str, str]
         .when(delivered)
         .then(pl.coalesce("place", pl.lit("outside")))
     )
-    return rows.with_columns(resolved=resolved, settled=settled, place=place)
+    unknown = C("outcome") == "unknown"
+    elsewhere = C("relay_host").is_not_null() & ~C("loopback").fill_null(False) & C("next_queue_id").is_not_null()
+    saved = delivered & sent & (C("place") == "mailbox") & elsewhere
+    rows = watch_stores(rows, saved, logs)
+    return rows.with_columns(
+        unshown=saved.fill_null(False),
+        resolved=resolved,
+        settled=settled,
+        place=place,
+        unread_host=pl.when(unknown & pending).then("hop_host").when(unknown | C("store_unread_at").is_not_null()).then("relay_host"),
+        unread_at=pl.when(unknown & pending).then("holder_unread_at").when(unknown).then("relay_unread_at").otherwise("store_unread_at"),
+    )
 
 
 def place_here(meaning: Mapping[str, str], programs: Mapping[str, str]) -> pl.Expr:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from hoptrace.schemas.coverage import HOLES
 from hoptrace.schemas.errors import HoptraceError
 from hoptrace.schemas.events import EVENTS, KINDS
 from hoptrace.schemas.fleet import Fleet
@@ -14,11 +15,12 @@ from hoptrace.transforms.cut import Heads, line_ends
 from hoptrace.transforms.grammar import QUIET, REPLIES, Grammars
 from hoptrace.transforms.hash import hash_spans, hash_strings
 from hoptrace.transforms.kinds import Kinds, whole_events
+from hoptrace.transforms.losses import LOSS, list_losses
 from hoptrace.transforms.match import match, unwrap
 from hoptrace.transforms.read import Chunk, Range
 from hoptrace.transforms.rejoin import make_whole
 from hoptrace.transforms.sessions import PROCESS_KINDS
-from hoptrace.transforms.stamps import HOUR, conflicts, to_utc
+from hoptrace.transforms.stamps import HOUR, MINUTE, conflicts, to_utc
 from hoptrace.transforms.tags import NOT_MAIL, Tag, read_tags
 from hoptrace.transforms.unparsed import UNPARSED_PARTIAL, count_templates
 
@@ -37,7 +39,13 @@ COVERAGE_PARTIAL = {
     "read_at": pl.Int64(),
     "zone_conflicts": pl.Int64(),
     "year_conflicts": pl.Int64(),
+    "minutes": pl.Int64(),
+    "minutes_ahead": pl.Int64(),
+    "minutes_contrary": pl.Int64(),
+    "holes": HOLES,
 }
+NO_COVERAGE = pl.DataFrame(schema=COVERAGE_PARTIAL)
+NO_HOLES = pl.lit([], HOLES)
 DELAYS = ("delay_before", "delay_queue", "delay_connect", "delay_transmit")
 LARGEST = (1 << 31) - 1 - 64
 ADDRESS = r'<(?:"(?:\\.|[^"\\])*")?[^>]*>|[^, <]+'
@@ -114,9 +122,9 @@ def parse_chunk(chunk: Chunk, r: Range, grammars: Grammars, fleet: Fleet, window
     texts, ends, repeat = unwrap(array, heads.texts[known], heads.text_ends[known])
     repeat += whole.again[known]
     rows, bases, spans = match(array, texts, ends, programs[known], services, grammars)
-    quiet_rows = np.array([row.kind == QUIET for row in grammars.rows] + [False], np.bool_)
+    quiet_rows, silent_rows = _silent_rows(grammars)
     found = rows >= 0
-    fate[known[found]] = np.where(quiet_rows[rows[found]], SILENT, EVENT)
+    fate[known[found]] = np.where(silent_rows[rows[found]], SILENT, EVENT)
     told = np.flatnonzero(found & ~quiet_rows[rows])
     if window.counted_until is not None:
         fate[inside & (lines.stamp >= window.counted_until)] = AHEAD
@@ -127,7 +135,37 @@ def parse_chunk(chunk: Chunk, r: Range, grammars: Grammars, fleet: Fleet, window
     unparsed = _unparsed(columns, heads, lines, np.flatnonzero(fate == STRANGE))
     tally = np.bincount(fate, minlength=5).tolist()
     counts = dict(zip(("events", "quiet", "unparsed", "outside", "ahead"), tally))
+    if LOSS in kinds:
+        coverage = sum_coverage([coverage, complete_coverage(list_losses(kinds))])
     return Parsed(kinds, coverage, unparsed, {"lines": len(fate), **counts})
+
+
+def _silent_rows(grammars: Grammars) -> tuple[Array, Array]:
+    """Of each row, and of none, whether it is quiet; whether its lines count as quiet: those, and announcements of losses."""
+    kinds = [*(row.kind for row in grammars.rows), None]
+    quiet = np.array([kind == QUIET for kind in kinds], np.bool_)
+    return quiet, quiet | np.array([kind == LOSS for kind in kinds], np.bool_)
+
+
+def sum_coverage(parts: list[pl.DataFrame]) -> pl.DataFrame:
+    """COVERAGE_PARTIAL rows (host, hour in µs, sums, first_at, last_at, minutes, holes) as one per host and hour, in order."""
+    both = pl.concat(parts)
+    summed = _sum_lines(both.drop("holes"))
+    if both["holes"].list.len().sum():
+        told = both.select("host", "hour", "holes").explode("holes").drop_nulls("holes")
+        holes = told.group_by("host", "hour").agg(pl.col("holes").unique().sort())
+        summed = summed.join(holes, on=["host", "hour"], how="left", nulls_equal=True)
+        summed = summed.with_columns(pl.col("holes").fill_null([]))
+    return complete_coverage(summed).sort("host", "hour", nulls_last=False)
+
+
+def _sum_lines(parts: pl.DataFrame) -> pl.DataFrame:
+    """Columns of COVERAGE_PARTIAL but holes, summed by host and hour."""
+    masks = [name for name in parts.columns if name.startswith("minutes")]
+    ends = [name for name in parts.columns if name in ("last_at", "read_at")]
+    sums = [name for name in parts.columns if name not in ("host", "hour", "first_at", *ends, *masks)]
+    first = [pl.col("first_at").min()] if "first_at" in parts.columns else []
+    return parts.group_by("host", "hour").agg(pl.col(sums).sum(), *first, pl.col(ends).max(), pl.col(masks).bitwise_or())
 
 
 def _lines(
@@ -289,7 +327,7 @@ def _contradictions(arrivals: pl.DataFrame | None, told: _Told) -> Array:
 
 
 def _coverage(lines: _Lines, fate: Array, event_lines: Array, conflicting: Array) -> pl.DataFrame:
-    """Sums by host and hour; runs of lines of one host and hour are added up first."""
+    """Sums by host and hour; runs of lines of one host and minute are added up first."""
     ahead = _read_ahead(lines, fate)
     counted = np.flatnonzero(fate < ELSEWHERE)
     if not counted.size:
@@ -297,16 +335,18 @@ def _coverage(lines: _Lines, fate: Array, event_lines: Array, conflicting: Array
     marks = np.zeros((2, len(fate)), np.int64)
     marks[:, event_lines] = conflicting
     stamp, host, fate = lines.stamp[counted], lines.host[counted], fate[counted]
-    hour = np.where(stamp == NONE, NONE, stamp // HOUR * HOUR)
-    runs = np.flatnonzero(np.concatenate([[True], (hour[1:] != hour[:-1]) | (host[1:] != host[:-1])]))
+    minute = np.where(stamp == NONE, NONE, stamp // MINUTE * MINUTE)
+    runs = np.flatnonzero(np.concatenate([[True], (minute[1:] != minute[:-1]) | (host[1:] != host[:-1])]))
+    bits = _minute_bits(minute[runs])
 
     def total(values: Array) -> Array:
         return np.add.reduceat(values.astype(np.int64), runs)
 
+    zone, year = total(marks[0, counted]), total(marks[1, counted])
     frame = pl.DataFrame(
         {
             "host": _taken(lines.hosts, host[runs]),
-            "hour": nullable(hour[runs]),
+            "hour": nullable(np.where(minute[runs] == NONE, NONE, minute[runs] // HOUR * HOUR)),
             "lines": np.diff(runs, append=counted.size).astype(np.int64),
             "bytes": total(lines.size[counted]),
             "events": total(fate == EVENT),
@@ -315,31 +355,46 @@ def _coverage(lines: _Lines, fate: Array, event_lines: Array, conflicting: Array
             "first_at": nullable(np.minimum.reduceat(stamp, runs)),
             "last_at": nullable(np.maximum.reduceat(stamp, runs)),
             "read_at": nullable(np.maximum.reduceat(stamp, runs)),
-            "zone_conflicts": total(marks[0, counted]),
-            "year_conflicts": total(marks[1, counted]),
+            "zone_conflicts": zone,
+            "year_conflicts": year,
+            "minutes": bits,
+            "minutes_contrary": np.where(zone + year > 0, bits, 0),
         },
-        schema=COVERAGE_PARTIAL,
     )
-    sums = [pl.col(name).sum() for name in frame.columns[2:] if not name.endswith("_at")]
-    ends = [pl.col("first_at").min(), pl.col("last_at", "read_at").max()]
-    both = pl.concat([frame, ahead])
-    return both.group_by("host", "hour").agg(*sums, *ends).select(*COVERAGE_PARTIAL).sort("host", "hour")
+    whole = complete_coverage(_sum_lines(frame))
+    return sum_coverage([whole, ahead]) if ahead.height else whole.sort("host", "hour", nulls_last=False)
+
+
+def _minute_bits(stamp: Array) -> Array:
+    """Of each stamp the minute of its hour as a bit; 0 of none."""
+    return np.where(stamp == NONE, 0, np.left_shift(np.int64(1), stamp % HOUR // MINUTE))
+
+
+def complete_coverage(frame: pl.DataFrame) -> pl.DataFrame:
+    """COVERAGE_PARTIAL of `frame`; what it lacks is 0, a time that it lacks is null, holes that it lacks are none."""
+    none = {name: None if name.endswith("_at") else 0 for name in COVERAGE_PARTIAL}
+    return frame.select(
+        pl.col(name).cast(dtype) if name in frame.columns
+        else NO_HOLES.alias(name) if name == "holes" else pl.lit(none[name], dtype).alias(name)
+        for name, dtype in COVERAGE_PARTIAL.items()
+    )  # fmt: skip
 
 
 def _read_ahead(lines: _Lines, fate: Array) -> pl.DataFrame:
     """Per host and hour how far lines were read that count in the next night only: rows without lines."""
     ahead = np.flatnonzero(fate == AHEAD)
-    stamp = pl.Series(lines.stamp[ahead], dtype=pl.Int64)
+    if not ahead.size:
+        return NO_COVERAGE
+    stamp = lines.stamp[ahead]
     read = pl.DataFrame(
-        {"host": _taken(lines.hosts, lines.host[ahead]), "hour": stamp // HOUR * HOUR, "read_at": stamp}
+        {
+            "host": _taken(lines.hosts, lines.host[ahead]),
+            "hour": pl.Series(stamp // HOUR * HOUR, dtype=pl.Int64),
+            "read_at": pl.Series(stamp, dtype=pl.Int64),
+            "minutes_ahead": pl.Series(_minute_bits(stamp), dtype=pl.Int64),
+        }
     )
-    read = read.group_by("host", "hour").agg(pl.col("read_at").max())
-    none = {
-        name: pl.lit(None if name.endswith("_at") else 0, dtype).alias(name) for name, dtype in COVERAGE_PARTIAL.items()
-    }
-    return read.select(*(pl.col(name) if name in read.columns else none[name] for name in COVERAGE_PARTIAL)).sort(
-        "host", "hour"
-    )
+    return complete_coverage(_sum_lines(read)).sort("host", "hour")
 
 
 def _unparsed(columns: Columns, heads: Heads, lines: _Lines, at: Array) -> pl.DataFrame:

@@ -14,8 +14,9 @@ from hoptrace.transforms.frames import encode_frame
 from hoptrace.transforms.grammar import Grammars, load_grammars
 from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.kinds import Kinds, part_kinds
+from hoptrace.transforms.losses import Torn, find_torn, last_lines, tear
 from hoptrace.transforms.mailbox import name_mailbox, select_mailbox
-from hoptrace.transforms.parse import parse_chunk
+from hoptrace.transforms.parse import complete_coverage, parse_chunk
 from hoptrace.transforms.plan import Keyed, Plan
 from hoptrace.transforms.read import Chunk, FileReport, Range, read_chunks
 from hoptrace.transforms.scans import select_scans
@@ -77,13 +78,23 @@ class ParseRange(WorkAhead):
     def setup(self) -> None:
         self.grammars = load_grammars()
 
-    def pieces(self, element: Range) -> Iterator[tuple[Range, Chunk | FileReport]]:
-        """A range's chunks and its report."""
-        return ((element, item) for item in with_following(element, read_chunks(element, self.plan.chunk_bytes)))
+    def pieces(self, element: Range) -> Iterator[tuple[Range, Chunk | FileReport | Torn]]:
+        """A range's chunks, its report, and what is torn off after it."""
+        end = None
+        for item in with_following(element, read_chunks(element, self.plan.chunk_bytes)):
+            yield element, item
+            if isinstance(item, Chunk):
+                end = last_lines(item)
+            elif (torn := tear(element, item, end)) is not None:
+                yield element, torn
 
-    def tell(self, piece: tuple[Range, Chunk | FileReport]) -> Iterator[Any]:
-        """One chunk's parts to where they go, or a file's report."""
+    def tell(self, piece: tuple[Range, Chunk | FileReport | Torn]) -> Iterator[Any]:
+        """One chunk's parts to where they go, a file's report, or the hole after it."""
         r, item = piece
+        if isinstance(item, Torn):
+            hole = find_torn(item, r, self.plan.fleet, self.plan.night.window.near_us)
+            yield TaggedOutput("coverage", encode_frame(complete_coverage(hole)))
+            return
         if isinstance(item, FileReport):
             yield TaggedOutput("files", item)
             yield TaggedOutput("counts", ("lines read", item.lines))

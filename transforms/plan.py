@@ -12,11 +12,20 @@ Keyed = tuple[int, tuple[str, bytes]]
 
 @dataclass(frozen=True)
 class Night:
-    """The night's bounds in UTC microseconds; a row is published where its settled_at lies in [starts_at, ends_at)."""
+    """The night's bounds in UTC microseconds; a row is published where its settled_at lies in [starts_at, ends_at).
+
+    `began_at`: where the store's first night, or the last cold start before this night, began.
+    """
 
     starts_at: int
     ends_at: int
     cold_start: bool = False
+    began_at: int | None = None
+
+    @property
+    def cold_at(self) -> int | None:
+        """The instant before which no line was read by this night and those that it goes on from; None where unknown."""
+        return self.starts_at if self.cold_start else self.began_at
 
     @property
     def window(self) -> Window:

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 import polars as pl
 
 from hoptrace.schemas.fleet import Fleet
-from hoptrace.transforms.carry import unfold_firsts, unfold_hops
+from hoptrace.transforms.carry import unfold_clashes, unfold_firsts, unfold_hops
 from hoptrace.transforms.deliver import Traces, write_traces
+from hoptrace.transforms.holes import Logs
 from hoptrace.transforms.links import LATE_US
 from hoptrace.transforms.placed import fill_placed
 from hoptrace.transforms.plan import Night
 from hoptrace.transforms.seconds import seconds_of
 from hoptrace.transforms.skew import sample_skew
 from hoptrace.transforms.summarise import put_together, summarise_deliveries, summarise_open, summarise_stays
+from hoptrace.transforms.watch import doubt_clocks, doubt_doors
 
 C = pl.col
 RECENT_US = 3_600_000_000
@@ -30,11 +32,12 @@ class NightTables:
     skew: pl.DataFrame
 
 
-def tell_night(placed: dict[str, pl.DataFrame], fleet: Fleet, night: Night, read_until: dict[str, int]) -> NightTables:
+def tell_night(placed: dict[str, pl.DataFrame], fleet: Fleet, night: Night, logs: Logs) -> NightTables:
     """The tables of the traces in `placed` (frames hops, recipients, notices, firsts, refusals, cut_*; what is lacking has no rows)."""
     placed = fill_placed(placed)
-    traces = write_traces(placed, fleet, night, read_until)
-    deliveries = class_delays(pl.concat([traces.deliveries, placed["refusals"]], how="diagonal_relaxed"), fleet)
+    traces = write_traces(placed, fleet, night, logs)
+    deliveries = doubt_doors(pl.concat([traces.deliveries, placed["refusals"]], how="diagonal_relaxed"), logs)
+    deliveries = class_delays(doubt_clocks(deliveries, logs), fleet)
     settled = deliveries.filter(C("settled_at").is_between(night.starts_at, night.ends_at, closed="left"))
     still = leave_open(deliveries, fleet, night)
     return NightTables(
@@ -162,6 +165,8 @@ def carry_over(placed: dict[str, pl.DataFrame], traces: Traces, night: Night) ->
     ahead = C("last_seen") >= night.ends_at
     cut = placed["cut_hops"].join(wanted.filter(ahead).select("hop"), on="hop", how="semi")
     events = [unfold_firsts(wanted, placed["firsts"])]
+    if "clashes" in placed:
+        events.append(unfold_clashes(wanted, placed["clashes"].select("hop", "queue_id")))
     read_again = C("scanned") & (C("at") >= night.ends_at)
     placed = {**placed, "filters": placed["filters"].filter(~read_again)}
     whole = placed["hops"].join(wanted.filter(~ahead).select("hop"), on="hop", how="semi")

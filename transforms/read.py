@@ -21,7 +21,8 @@ class Range:
     A line belongs to the range in which it starts. `start` and `end` are bytes of a plain file; a compressed file is
     one range whose `end` is None. `size` is the file's stored size when it was listed, `place` the minute of its first
     stamp since 2000 << PLACE_SHIFT, `fold_at` the byte offset in the text from which lines of a doubled hour are its
-    second pass.
+    second pass. `followed_at` is the first stamp of the next file of the rotation (UTC microseconds), `absent` the names
+    of files that should be between the two.
     """
 
     path: str
@@ -33,6 +34,8 @@ class Range:
     first: bool
     last: bool
     fold_at: int | None = None
+    followed_at: int | None = None
+    absent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ class Chunk:
 
 @dataclass
 class FileReport:
-    """What was read of a range: its stored bytes and their CRC-32 in hex, its lines, and what was wrong with it."""
+    """What was read of a range: its stored bytes and their CRC-32 in hex, its lines, what was wrong with it, and whether lines
+    are lacking for that."""
 
     path: str
     start: int
@@ -57,6 +61,7 @@ class FileReport:
     checksum: str = "00000000"
     lines: int = 0
     error: str | None = None
+    cut: bool = False
 
 
 def read_chunks(r: Range, chunk_bytes: int) -> Iterator[Chunk | FileReport]:
@@ -79,6 +84,7 @@ def read_chunks(r: Range, chunk_bytes: int) -> Iterator[Chunk | FileReport]:
         for chunk in lines.rest(whole=False):
             report.lines += line_count(chunk)
             yield chunk
+        report.cut = True
         report.error = f"{error}; the lines from byte {lines.offset} of its text on are missing"
     report.error = "; ".join(text for text in (report.error, lines.problem()) if text) or None
     yield report
