@@ -50,6 +50,9 @@ DELAYS = ("delay_before", "delay_queue", "delay_connect", "delay_transmit")
 LARGEST = (1 << 31) - 1 - 64
 ADDRESS = r'<(?:"(?:\\.|[^"\\])*")?[^>]*>|[^, <]+'
 NUMBER = r"^(-?[0-9]+(?:\.[0-9]+)?)$"
+ONCE = ("connect", "disconnect", "arrive", "message", "queue", "leave")
+"""Kinds that are not counted: how often such a line stands for itself says nothing."""
+
 EVENT, SILENT, STRANGE, ELSEWHERE, AHEAD = range(5)
 
 
@@ -241,7 +244,7 @@ def _events(
     if kind in PROCESS_KINDS:
         pid = heads.pid[at]
         out["pid"] = nullable(np.where(pid < 0, NONE, pid))
-    if kind == "attempt" or (repeat != 1).any():
+    if kind not in ONCE or (repeat != 1).any():
         out["repeat"] = pl.Series(repeat)
     used = np.unique(columns.rows)
     for name, slots in columns.slots.items():
