@@ -29,6 +29,12 @@ FIRSTS: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 CLASHES = {"hop": pl.UInt64(), "queue_id": pl.String()}
 NOTICE_SLACK_US = 5_000_000
+SPENT = (
+    "first_end", "first_connect", "first_transmit", "connect_us", "transmit_us", "waiting_us", "in_queue_us",
+    "held_us", "unsure_tries",
+)  # fmt: skip
+"""What the steps know better."""
+
 
 
 def name_trace(hops: pl.DataFrame) -> pl.Series:
@@ -55,24 +61,10 @@ def leave_out_tries(rows: pl.DataFrame, walks: pl.DataFrame, hops: pl.DataFrame,
 
 def gather_steps(rows: pl.DataFrame, walks: pl.DataFrame, hops: pl.DataFrame) -> pl.DataFrame:
     """The walks with what each stay knows: one row per (last, step), ordered by last and travel."""
-    stays = hops.select(
-        "hop",
-        "host",
-        "queue_id",
-        "arrived",
-        "queued",
-        "partial",
-        "message_id",
-        "evidence",
-        "strength",
-        "kind",
-        "delay_warning",
-        "queue_lifetime",
-        "contrary",
-    )
+    walks = walks.sort(["last", "step"], descending=[False, True])
     facts = rows.select(
-        "row",
         "hop",
+        "hop_at",
         "at",
         "try_start",
         "attempts",
@@ -86,11 +78,22 @@ def gather_steps(rows: pl.DataFrame, walks: pl.DataFrame, hops: pl.DataFrame) ->
         "recipient",
         "original_recipient",
         "unsure",
-    )
-    steps = walks.join(facts, on="row", how="left", maintain_order="left").join(
-        stays, on="hop", how="left", maintain_order="left"
-    )
-    steps = steps.sort(["last", "step"], descending=[False, True])
+    )[walks["row"]]
+    stays = hops.select(
+        "host",
+        "queue_id",
+        "arrived",
+        "queued",
+        "partial",
+        "message_id",
+        "evidence",
+        "strength",
+        "kind",
+        "delay_warning",
+        "queue_lifetime",
+        "contrary",
+    )[facts["hop_at"]]
+    steps = walks.hstack(facts).hstack(stays)
     same = C("last") == C("last").shift()
     onward = C("last") == C("last").shift(-1)
     return steps.with_columns(
@@ -201,29 +204,14 @@ def write_deliveries(
     rows, walks, duplicates = trace_recipients(hops, recipients)
     walks = leave_out_tries(rows, walks, hops, firsts)
     steps = gather_steps(rows, walks, hops)
-    entrance = steps.unique("last", keep="first", maintain_order=True).select(
-        "last", root_hop="hop", entry_recipient="recipient", entry_original="original_recipient"
+    entrance = steps.filter(C("last").shift().ne_missing(C("last"))).select(
+        "last", root_hop="hop", root_at="hop_at", entry_recipient="recipient", entry_original="original_recipient"
     )
-    last = walks.filter(C("step") == 0).select("last", "row")
-    facts = last.join(rows.drop("attempts", "unsure"), on="row", how="left", maintain_order="left").join(
-        hops.select(
-            "hop",
-            "held_from",
-            "deleted_at",
-            "aborted_at",
-            "refused_at",
-            "left",
-            "first_seen",
-            "last_seen",
-            "queued",
-            "arrived",
-        ),
-        on="hop",
-        how="left",
-        maintain_order="left",
-    )
+    whose = ("held_from", "deleted_at", "aborted_at", "refused_at", "left", "first_seen", "last_seen", "queued", "arrived")
+    facts = rows.drop("attempts", "unsure", *SPENT, strict=False)[entrance["last"]].hstack(entrance)
+    facts = facts.hstack(hops.select(whose)[facts["hop_at"]])
     facts = judge_outcomes(facts, night.ends_at, programs, logs)
-    roots = hops.filter(C("parent").is_null()).select(
+    roots = hops.select(
         "message_id",
         "sender",
         "client_name",
@@ -237,14 +225,11 @@ def write_deliveries(
         "stored_at",
         "client_host",
         "client_unread_at",
-        root_hop="hop",
         trace_id="trace_id",
         entry_host="host",
         submitted="arrived",
     )
-    out = facts.join(entrance, on="last", how="left", maintain_order="left").join(
-        roots, on="root_hop", how="left", maintain_order="left"
-    )
+    out = facts.hstack(roots[facts["root_at"]])
     refused_at_entrance = (C("hop") == C("root_hop")) & C("outcome").is_in(["rejected", "deferred_at_door", "aborted"])
     until = pl.when(C("settled").is_null()).then(pl.lit(night.ends_at)).otherwise("resolved")
     out = out.with_columns(submitted_at=pl.when(refused_at_entrance).then(None).otherwise("submitted"))
@@ -254,8 +239,8 @@ def write_deliveries(
         out.select("last", known_until=C("settled") + LOOKAHEAD_US), on="last"
     )
     out = (
-        out.join(choose_verdicts(stays, filters), on="last", how="left", maintain_order="left")
-        .join(list_stays(steps), on="last", how="left", maintain_order="left")
+        out.hstack(list_stays(steps).drop("last"))
+        .join(choose_verdicts(stays, filters), on="last", how="left", maintain_order="left")
         .join(find_worst(steps), on="last", how="left", maintain_order="left")
         .join(date_notices(rows, walks, told), on="last", how="left", maintain_order="left")
         .with_columns(asked_first=pl.coalesce("entry_original", "entry_recipient"))
