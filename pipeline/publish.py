@@ -17,6 +17,7 @@ from hoptrace.schemas.coverage import FILES
 from hoptrace.schemas.errors import HoptraceError
 from hoptrace.schemas.events import OPEN_HOPS
 from hoptrace.schemas.mailbox_events import MAILBOX_EVENTS
+from hoptrace.transforms.ahead import WorkAhead
 from hoptrace.transforms.bundles import unpack
 from hoptrace.transforms.cover import add_coverage, add_templates
 from hoptrace.transforms.frames import decode_frame, encode_frame
@@ -81,7 +82,9 @@ class WriteTables(beam.PTransform):  # type: ignore[misc]
         return (
             placed
             | beam.GroupByKey()
-            | beam.FlatMap(self.write, AsSingleton(self.coverage), AsSingleton(self.handed)).with_outputs("counts", main="written")
+            | beam.ParDo(WorkAhead(self.write), AsSingleton(self.coverage), AsSingleton(self.handed)).with_outputs(
+                "counts", main="written"
+            )
         )
 
 
@@ -105,7 +108,7 @@ class WriteMailbox(beam.PTransform):  # type: ignore[misc]
         yield TaggedOutput("counts", ("mailbox lines folded", lines.height))
 
     def expand(self, keyed: PCollection[Keyed]) -> Any:
-        return keyed | beam.GroupByKey() | beam.FlatMap(self.write).with_outputs("counts", main="written")
+        return keyed | beam.GroupByKey() | beam.ParDo(WorkAhead(self.write)).with_outputs("counts", main="written")
 
 
 def check_counts(counts: Mapping[str, int]) -> None:
@@ -132,7 +135,11 @@ def write_coverage(parts: list[bytes], logs: Logs, skew: list[bytes], night: Nig
         hours.filter((C("lines") > 0) | C("hour").is_null())
         .join(spread_holes(logs.holes, night), on=["host", "hour"], how="full", coalesce=True, nulls_equal=True)
         .join(clocks, on=["host", "hour"], how="left")
-        .with_columns(C("lines", "bytes", "events", "quiet", "unparsed", "minutes", "zone_conflicts", "year_conflicts").fill_null(0))
+        .with_columns(
+            C("lines", "bytes", "events", "quiet", "unparsed", "minutes", "zone_conflicts", "year_conflicts").fill_null(
+                0
+            )
+        )
     )
 
 
@@ -151,10 +158,14 @@ def spread_holes(holes: pl.DataFrame, night: Night) -> pl.DataFrame:
             )
         ).explode("hour"),
     ])  # fmt: skip
-    return each.sort("host", "hour", "since", "why").group_by("host", "hour", maintain_order=True).agg(
-        hole=C("why").unique(maintain_order=True).str.join("; "),
-        hole_from=pl.when(C("since").min() > 0).then(C("since").min()),
-        hole_until=pl.when(C("until").max() < FOREVER).then(C("until").max()),
+    return (
+        each.sort("host", "hour", "since", "why")
+        .group_by("host", "hour", maintain_order=True)
+        .agg(
+            hole=C("why").unique(maintain_order=True).str.join("; "),
+            hole_from=pl.when(C("since").min() > 0).then(C("since").min()),
+            hole_until=pl.when(C("until").max() < FOREVER).then(C("until").max()),
+        )
     )
 
 
@@ -195,10 +206,12 @@ class PublishNight(beam.PTransform):  # type: ignore[misc]
             "coverage": write_coverage(told.get("coverage", []), logs, told.get("skew", []), plan.night),
             "unparsed": add_templates([decode_frame(data) for data in told.get("unparsed", [])]),
             "files": files,
-            OPEN_HOPS.name: pl.concat([
-                unpack(("waiting", data) for data in told.get("waiting", [])).get("waiting", OPEN_HOPS.empty()),
-                carry_read(covered, handed, plan.night),
-            ]),
+            OPEN_HOPS.name: pl.concat(
+                [
+                    unpack(("waiting", data) for data in told.get("waiting", [])).get("waiting", OPEN_HOPS.empty()),
+                    carry_read(covered, handed, plan.night),
+                ]
+            ),
         }
         for name, frame in small.items():
             if frame.height:

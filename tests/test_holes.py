@@ -200,7 +200,9 @@ def test_what_began_before_the_cold_start_is_flagged_in_every_night() -> None:
     cold = Night(first, middle, cold_start=True)
     read = {"out1": last}
     one = run_plain(events.filter(pl.col("stamp") < middle), FLEET, cold, read)
-    two = run_plain(events.filter(pl.col("stamp") >= middle), FLEET, Night(middle, last, False, cold.cold_at), read, one.carried)
+    two = run_plain(
+        events.filter(pl.col("stamp") >= middle), FLEET, Night(middle, last, False, cold.cold_at), read, one.carried
+    )
     rows = two.tables["deliveries"].sort("recipient")
     assert rows["certainty"].to_list() == ["incomplete"] * 2
     assert rows["flags"].to_list() == [["cold_start"], []]

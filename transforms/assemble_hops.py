@@ -9,6 +9,7 @@ from apache_beam.pvalue import AsList, AsSingleton, PCollection, TaggedOutput
 
 from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms import doors, links, scans
+from hoptrace.transforms.ahead import WorkAhead
 from hoptrace.transforms.assemble import Stays, assemble_kinds
 from hoptrace.transforms.bundles import pack, unpack
 from hoptrace.transforms.cover import read_hosts
@@ -122,7 +123,7 @@ class AssembleHops(beam.PTransform):  # type: ignore[misc]
         return (
             events
             | beam.GroupByKey()
-            | beam.FlatMap(self.fold, AsSingleton(self.coverage), AsList(self.scanned)).with_outputs(
+            | beam.ParDo(WorkAhead(self.fold), AsSingleton(self.coverage), AsList(self.scanned)).with_outputs(
                 "matches", "handed", "counts", main="stays"
             )
         )

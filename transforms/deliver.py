@@ -36,7 +36,6 @@ SPENT = (
 """What the steps know better."""
 
 
-
 def name_trace(hops: pl.DataFrame) -> pl.Series:
     """24 hex digits per hop from host, queue_id and epoch: the trace that this hop roots."""
     parts = [hash_columns(hops, ["host", "queue_id", "epoch"], seed=seed) for seed in (1, 2)]
@@ -207,7 +206,17 @@ def write_deliveries(
     entrance = steps.filter(C("last").shift().ne_missing(C("last"))).select(
         "last", root_hop="hop", root_at="hop_at", entry_recipient="recipient", entry_original="original_recipient"
     )
-    whose = ("held_from", "deleted_at", "aborted_at", "refused_at", "left", "first_seen", "last_seen", "queued", "arrived")
+    whose = (
+        "held_from",
+        "deleted_at",
+        "aborted_at",
+        "refused_at",
+        "left",
+        "first_seen",
+        "last_seen",
+        "queued",
+        "arrived",
+    )
     facts = rows.drop("attempts", "unsure", *SPENT, strict=False)[entrance["last"]].hstack(entrance)
     facts = facts.hstack(hops.select(whose)[facts["hop_at"]])
     facts = judge_outcomes(facts, night.ends_at, programs, logs)
@@ -289,8 +298,12 @@ def write_deliveries(
         reply="reply",
         cause=pl.when(C("outcome") != "delivered").then("cause"),
         certainty=pl.when(
-            (C("outcome") == "unknown") | C("partial") | C("contrary").fill_null(False) | C("unread_at").is_not_null()
-            | C("stored_at").is_not_null() | C("unshown")
+            (C("outcome") == "unknown")
+            | C("partial")
+            | C("contrary").fill_null(False)
+            | C("unread_at").is_not_null()
+            | C("stored_at").is_not_null()
+            | C("unshown")
         )
         .then(pl.lit("incomplete"))
         .when(C("likely") | C("client_host").is_not_null())
@@ -368,9 +381,7 @@ def know_queues(hops: pl.DataFrame, fleet: Fleet) -> pl.DataFrame:
     return hops.join(queues, on="host", how="left", maintain_order="left")
 
 
-def write_traces(
-    placed: Mapping[str, pl.DataFrame], fleet: Fleet, night: Night, logs: Logs
-) -> Traces:
+def write_traces(placed: Mapping[str, pl.DataFrame], fleet: Fleet, night: Night, logs: Logs) -> Traces:
     """Rows of whole traces from their hops (with the forest's columns), recipients and door tries.
 
     placed: frames hops, recipients, firsts. logs: which are read, and where they are whole.

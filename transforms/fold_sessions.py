@@ -7,6 +7,7 @@ import apache_beam as beam
 import polars as pl
 from apache_beam.pvalue import PCollection, TaggedOutput
 
+from hoptrace.transforms.ahead import WorkAhead
 from hoptrace.transforms.bundles import unpack
 from hoptrace.transforms.frames import encode_frame
 from hoptrace.transforms.kinds import part_kinds
@@ -46,5 +47,5 @@ class FoldSessions(beam.PTransform):  # type: ignore[misc]
         return (
             sessions
             | beam.GroupByKey()
-            | beam.FlatMap(self.fold).with_outputs("doors", "scans", "waiting", "counts", main="keyed")
+            | beam.ParDo(WorkAhead(self.fold)).with_outputs("doors", "scans", "waiting", "counts", main="keyed")
         )

@@ -9,6 +9,7 @@ from apache_beam.pvalue import PCollection, TaggedOutput
 
 from hoptrace.schemas.events import EVENTS
 from hoptrace.transforms import doors, links, scans
+from hoptrace.transforms.ahead import WorkAhead
 from hoptrace.transforms.bundles import pack, unpack
 from hoptrace.transforms.frames import decode_frame, encode_frame
 from hoptrace.transforms.hash import hash_columns
@@ -87,7 +88,9 @@ class MatchHops(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, matches: PCollection[Keyed]) -> Any:
         return (
-            matches | beam.GroupByKey() | beam.FlatMap(self.match).with_outputs("candidates", "waiting", main="keyed")
+            matches
+            | beam.GroupByKey()
+            | beam.ParDo(WorkAhead(self.match)).with_outputs("candidates", "waiting", main="keyed")
         )
 
 

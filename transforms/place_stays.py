@@ -7,9 +7,13 @@ import apache_beam as beam
 import polars as pl
 from apache_beam.pvalue import PCollection, TaggedOutput
 
+from hoptrace.transforms.ahead import WorkAhead
 from hoptrace.transforms.bundles import pack, unpack
 from hoptrace.transforms.plan import Keyed, Plan
 from hoptrace.transforms.roots import FOREST, place_hops
+
+PARTS = 3
+"""Traces come in so many times more shards than events: telling them takes memory, which the next shard can use again."""
 
 
 def find_component(frame: pl.DataFrame, components: pl.DataFrame) -> pl.DataFrame:
@@ -29,7 +33,7 @@ class PlaceStays(beam.PTransform):  # type: ignore[misc]
 
     def place(self, shard: tuple[int, Iterable[tuple[str, bytes]]]) -> Iterator[Any]:
         """One shard of hops."""
-        tables, shards = unpack(shard[1]), self.plan.shards
+        tables, shards = unpack(shard[1]), PARTS * self.plan.shards
         forest = tables.pop("forest", pl.DataFrame(schema=FOREST))
         refusals = tables.pop("refusals", None)
         if refusals is not None:
@@ -46,4 +50,4 @@ class PlaceStays(beam.PTransform):  # type: ignore[misc]
         )
 
     def expand(self, parts: PCollection[Keyed]) -> Any:
-        return parts | beam.GroupByKey() | beam.FlatMap(self.place).with_outputs("counts", main="placed")
+        return parts | beam.GroupByKey() | beam.ParDo(WorkAhead(self.place)).with_outputs("counts", main="placed")
