@@ -14,7 +14,11 @@ from hoptrace.schemas.table import TIME
 
 EARLY, RECENT = timedelta(hours=1), timedelta(days=7)
 HOLES: dict[str, pl.DataType | type[pl.DataType]] = {
-    "host": pl.String, "hole": pl.String, "first": TIME, "last": TIME, "hours": pl.Int64,
+    "host": pl.String,
+    "hole": pl.String,
+    "first": TIME,
+    "last": TIME,
+    "hours": pl.Int64,
 }
 COUNTS = ("lines", "bytes", "events", "quiet", "unparsed", "zone_conflicts", "year_conflicts")
 
@@ -58,9 +62,7 @@ def endings(store: Store, days: Sequence[str] | None = None) -> pl.DataFrame:
         return pl.DataFrame(schema=HOLES)
     before = [night["day"] for night in store.days() if nights and night["day"] <= nights[-1]["day"]]
     last = store.scan("coverage", before).filter(pl.col("events") > 0).group_by("host").agg(pl.col("last_at").max())
-    ended = last.filter(
-        (pl.col("last_at") < pl.lit(ends_at) - EARLY) & (pl.col("last_at") > pl.lit(ends_at) - RECENT)
-    )
+    ended = last.filter((pl.col("last_at") < pl.lit(ends_at) - EARLY) & (pl.col("last_at") > pl.lit(ends_at) - RECENT))
     return ended.select(
         "host",
         pl.lit("its log ends").alias("hole"),

@@ -56,7 +56,9 @@ def trace_night(p: beam.Pipeline, ranges: Sequence[Range], state: pl.DataFrame, 
     logs = p | "ranges" >> beam.Create(list(ranges), reshuffle=False) | ParseLogs(plan)
     hours, silent = (encode_frame(frame) for frame in restore_logs(told))
     before = p | "logs before" >> beam.Create([hours], reshuffle=False).with_output_types(bytes)
-    coverage = (logs.coverage, before) | "coverages" >> beam.Flatten() | "all coverage" >> beam.CombineGlobally(add_encoded)
+    coverage = (
+        (logs.coverage, before) | "coverages" >> beam.Flatten() | "all coverage" >> beam.CombineGlobally(add_encoded)
+    )
     later = state.filter(C("stamp") >= plan.night.ends_at)
     passed = p | "later" >> beam.Create(
         [encode_frame(later)] if later.height else [], reshuffle=False

@@ -81,7 +81,9 @@ class WriteTables(beam.PTransform):  # type: ignore[misc]
         return (
             placed
             | beam.GroupByKey()
-            | beam.FlatMap(self.write, AsSingleton(self.coverage), AsSingleton(self.handed)).with_outputs("counts", main="written")
+            | beam.FlatMap(self.write, AsSingleton(self.coverage), AsSingleton(self.handed)).with_outputs(
+                "counts", main="written"
+            )
         )
 
 
@@ -132,7 +134,11 @@ def write_coverage(parts: list[bytes], logs: Logs, skew: list[bytes], night: Nig
         hours.filter((C("lines") > 0) | C("hour").is_null())
         .join(spread_holes(logs.holes, night), on=["host", "hour"], how="full", coalesce=True, nulls_equal=True)
         .join(clocks, on=["host", "hour"], how="left")
-        .with_columns(C("lines", "bytes", "events", "quiet", "unparsed", "minutes", "zone_conflicts", "year_conflicts").fill_null(0))
+        .with_columns(
+            C("lines", "bytes", "events", "quiet", "unparsed", "minutes", "zone_conflicts", "year_conflicts").fill_null(
+                0
+            )
+        )
     )
 
 
@@ -151,10 +157,14 @@ def spread_holes(holes: pl.DataFrame, night: Night) -> pl.DataFrame:
             )
         ).explode("hour"),
     ])  # fmt: skip
-    return each.sort("host", "hour", "since", "why").group_by("host", "hour", maintain_order=True).agg(
-        hole=C("why").unique(maintain_order=True).str.join("; "),
-        hole_from=pl.when(C("since").min() > 0).then(C("since").min()),
-        hole_until=pl.when(C("until").max() < FOREVER).then(C("until").max()),
+    return (
+        each.sort("host", "hour", "since", "why")
+        .group_by("host", "hour", maintain_order=True)
+        .agg(
+            hole=C("why").unique(maintain_order=True).str.join("; "),
+            hole_from=pl.when(C("since").min() > 0).then(C("since").min()),
+            hole_until=pl.when(C("until").max() < FOREVER).then(C("until").max()),
+        )
     )
 
 
@@ -195,10 +205,12 @@ class PublishNight(beam.PTransform):  # type: ignore[misc]
             "coverage": write_coverage(told.get("coverage", []), logs, told.get("skew", []), plan.night),
             "unparsed": add_templates([decode_frame(data) for data in told.get("unparsed", [])]),
             "files": files,
-            OPEN_HOPS.name: pl.concat([
-                unpack(("waiting", data) for data in told.get("waiting", [])).get("waiting", OPEN_HOPS.empty()),
-                carry_read(covered, handed, plan.night),
-            ]),
+            OPEN_HOPS.name: pl.concat(
+                [
+                    unpack(("waiting", data) for data in told.get("waiting", [])).get("waiting", OPEN_HOPS.empty()),
+                    carry_read(covered, handed, plan.night),
+                ]
+            ),
         }
         for name, frame in small.items():
             if frame.height:

@@ -75,7 +75,10 @@ DELIVERIES = Table(
         "verdict_by": (TEXT, "the filter: amavis, rspamd, spamd, pmg-smtp-filter ..."),
         "verdict_at": (TIME, "when it said so"),
         "certainty": (TEXT, "certain, likely or incomplete"),
-        "would_settle": (TEXT, "host and UTC hour of the log that would settle an unknown or incomplete row: 'mx01 2026-01-02 07:00Z'"),
+        "would_settle": (
+            TEXT,
+            "host and UTC hour of the log that would settle an unknown or incomplete row: 'mx01 2026-01-02 07:00Z'",
+        ),
         "flags": (pl.List(TEXT), "maybe_duplicate, quarantined_copy, recipients_incomplete, cold_start"),
     },
     order=("submitted_at", "resolved_at", "trace_id", "original_recipient", "recipient"),

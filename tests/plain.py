@@ -152,7 +152,9 @@ def cut_minutes(minutes: pl.DataFrame, night: Night) -> pl.DataFrame:
         minutes=pl.when(~ahead).then(bit).otherwise(0), minutes_ahead=pl.when(ahead).then(bit).otherwise(0),
     )  # fmt: skip
     span = pl.struct(since=C("stamp") - C("lost_us"), until="stamp", known_at="stamp", why=pl.lit("lost"))
-    holes = mine.filter(C("lost_us").is_not_null()).select("host", hour=C("stamp") // HOUR * HOUR, holes=pl.concat_list(span).cast(HOLES))
+    holes = mine.filter(C("lost_us").is_not_null()).select(
+        "host", hour=C("stamp") // HOUR * HOUR, holes=pl.concat_list(span).cast(HOLES)
+    )
     return add_coverage([complete_coverage(lines), complete_coverage(holes)])
 
 

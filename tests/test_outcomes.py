@@ -17,7 +17,17 @@ from hoptrace.transforms.stamps import DAY, MINUTE
 ENDS = 30 * DAY
 AT = 10 * DAY + 7
 TEXT = ("status", "service", "reply", "relay_name", "relay_ip", "relay_host", "recipient", "next_queue_id", "hop_host")
-HOP_TIMES = ("held_from", "deleted_at", "aborted_at", "refused_at", "left", "first_seen", "last_seen", "queued", "arrived")
+HOP_TIMES = (
+    "held_from",
+    "deleted_at",
+    "aborted_at",
+    "refused_at",
+    "left",
+    "first_seen",
+    "last_seen",
+    "queued",
+    "arrived",
+)
 TIMES = ("at", "try_start", *HOP_TIMES)
 YES = ("loopback", "clash")
 SCHEMA = {**dict.fromkeys(TEXT, pl.String), **dict.fromkeys(YES, pl.Boolean), **dict.fromkeys(TIMES, pl.Int64)}
@@ -29,7 +39,15 @@ Facts = dict[str, object]
 
 def judge(facts: Facts, ends_at: int = ENDS) -> tuple[object, ...]:
     """outcome, place and settled of one row; what `facts` lack is null. `read_until`: up to when the log of the relay is read."""
-    row: Facts = {"at": AT, "loopback": False, "last_seen": AT, "first_seen": 1, "arrived": 1, "queued": 2, "hop_host": "mx0"}
+    row: Facts = {
+        "at": AT,
+        "loopback": False,
+        "last_seen": AT,
+        "first_seen": 1,
+        "arrived": 1,
+        "queued": 2,
+        "hop_host": "mx0",
+    }
     rows = pl.DataFrame([{**row, **{name: fact for name, fact in facts.items() if name in SCHEMA}}], schema=SCHEMA)
     until = facts.get("read_until")
     logs = whole_logs({"mx0": 2 * ENDS, **({"mx1": until} if isinstance(until, int) else {})}, 0)

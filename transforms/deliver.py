@@ -304,8 +304,12 @@ def write_deliveries(
         reply="reply",
         cause=pl.when(C("outcome") != "delivered").then("cause"),
         certainty=pl.when(
-            (C("outcome") == "unknown") | C("partial") | C("contrary").fill_null(False) | C("unread_at").is_not_null()
-            | C("stored_at").is_not_null() | C("unshown")
+            (C("outcome") == "unknown")
+            | C("partial")
+            | C("contrary").fill_null(False)
+            | C("unread_at").is_not_null()
+            | C("stored_at").is_not_null()
+            | C("unshown")
         )
         .then(pl.lit("incomplete"))
         .when(C("likely") | C("client_host").is_not_null())
@@ -383,9 +387,7 @@ def know_queues(hops: pl.DataFrame, fleet: Fleet) -> pl.DataFrame:
     return hops.join(queues, on="host", how="left", maintain_order="left")
 
 
-def write_traces(
-    placed: Mapping[str, pl.DataFrame], fleet: Fleet, night: Night, logs: Logs
-) -> Traces:
+def write_traces(placed: Mapping[str, pl.DataFrame], fleet: Fleet, night: Night, logs: Logs) -> Traces:
     """Rows of whole traces from their hops (with the forest's columns), recipients and door tries.
 
     placed: frames hops, recipients, firsts. logs: which are read, and where they are whole.

@@ -210,9 +210,7 @@ def find_clashes(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFrame:
     """hop, queue_id: hand-overs whose taker has this very message under this very queue ID, but at a time when it cannot have
     come from there: the stamps of one of the two hosts are wrong. It is this message where the Message-ID is the same, or where
     none is known and the queue ID itself was made at the right time, or the stamps are off as zones are."""
-    named = claims.filter(
-        (C("kind") == "relay") & C("relay_host").is_not_null() & (C("relay_host") != C("from_host"))
-    )
+    named = claims.filter((C("kind") == "relay") & C("relay_host").is_not_null() & (C("relay_host") != C("from_host")))
     pairs = meet(named, own, ["queue_id"], "parent_at", "first_seen").filter(
         (C("parent") != C("hop")) & (C("relay_host") == C("host"))
     )
@@ -224,7 +222,9 @@ def find_clashes(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFrame:
     off = (C("first_seen") - C("parent_at") + ZONE_STEP_US // 2) % ZONE_STEP_US - ZONE_STEP_US // 2
     zoned = off.is_between(-SKEW_US, SKEW_US)
     made = blank & ((~early & (C("arrived") <= C("parent_at") + LOOKAHEAD_US)) | zoned)
-    found = pairs.filter((early | late) & near & (same | C("stored") | made)).join(fitting, on=["parent", "queue_id"], how="anti")
+    found = pairs.filter((early | late) & near & (same | C("stored") | made)).join(
+        fitting, on=["parent", "queue_id"], how="anti"
+    )
     return found.select("queue_id", hop="parent").unique().sort("hop", "queue_id")
 
 

@@ -61,14 +61,18 @@ def judge_outcomes(rows: pl.DataFrame, ends_at: int, programs: Mapping[str, str]
     )
     lost = (sent & inside) | (C("status") == "redirected")
     rows = watch_relays(rows, lost, logs, HANDOVER_WAIT_US, SHOWN_BY_US)
-    deadline = pl.coalesce("shown_at", C("at") + pl.when(C("relay_host").is_null()).then(HANDOVER_WAIT_US).otherwise(SHOWN_BY_US))
+    deadline = pl.coalesce(
+        "shown_at", C("at") + pl.when(C("relay_host").is_null()).then(HANDOVER_WAIT_US).otherwise(SHOWN_BY_US)
+    )
     watched = C("relay_whole").fill_null(False) & ~C("clash").fill_null(False)
     pending = C("status") == "pending"
     waits = C("status").is_in(["deferred", "requeued"])
     gone = pl.coalesce("deleted_at", "left")
     never_queued = pending & C("queued").is_null() & C("held_from").is_null()
     silent = never_queued & (C("last_seen") + UNFINISHED_US < ends_at)
-    rows = watch_holders(rows, pending & (C("left").is_not_null() | silent) & C("deleted_at").is_null(), logs, UNFINISHED_US)
+    rows = watch_holders(
+        rows, pending & (C("left").is_not_null() | silent) & C("deleted_at").is_null(), logs, UNFINISHED_US
+    )
     untold = pending & C("holder_unread_at").is_not_null()
     outcome = (
         pl.when(C("status").is_in(list(FINAL)))
@@ -140,8 +144,15 @@ def judge_outcomes(rows: pl.DataFrame, ends_at: int, programs: Mapping[str, str]
         resolved=resolved,
         settled=settled,
         place=place,
-        unread_host=pl.when(unknown & pending).then("hop_host").when(unknown | C("store_unread_at").is_not_null()).then("relay_host"),
-        unread_at=pl.when(unknown & pending).then("holder_unread_at").when(unknown).then("relay_unread_at").otherwise("store_unread_at"),
+        unread_host=pl.when(unknown & pending)
+        .then("hop_host")
+        .when(unknown | C("store_unread_at").is_not_null())
+        .then("relay_host"),
+        unread_at=pl.when(unknown & pending)
+        .then("holder_unread_at")
+        .when(unknown)
+        .then("relay_unread_at")
+        .otherwise("store_unread_at"),
     )
 
 

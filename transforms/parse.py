@@ -165,7 +165,9 @@ def _sum_lines(parts: pl.DataFrame) -> pl.DataFrame:
     ends = [name for name in parts.columns if name in ("last_at", "read_at")]
     sums = [name for name in parts.columns if name not in ("host", "hour", "first_at", *ends, *masks)]
     first = [pl.col("first_at").min()] if "first_at" in parts.columns else []
-    return parts.group_by("host", "hour").agg(pl.col(sums).sum(), *first, pl.col(ends).max(), pl.col(masks).bitwise_or())
+    return parts.group_by("host", "hour").agg(
+        pl.col(sums).sum(), *first, pl.col(ends).max(), pl.col(masks).bitwise_or()
+    )
 
 
 def _lines(
