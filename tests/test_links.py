@@ -18,9 +18,10 @@ def find_candidates(rows: list[Row], fleet: Fleet = FLEET) -> pl.DataFrame:
     stays = assemble_hops(keyed(rows), fleet, frozenset(READ))
     hops, recipients = stays.hops, stays.recipients
     own = links.index_hops(hops, recipients)
+    claims = links.claim_children(hops, recipients, stays.notices, stays.filters)
     found = pl.concat(
         [
-            links.link_claimed_children(own, links.claim_children(hops, recipients, stays.notices, stays.filters)),
+            links.link_claimed_children(links.meet_claims(own, claims)),
             links.link_claimed_parents(own, links.claim_parents(hops)),
             links.link_by_message_id(
                 links.offer_by_message_id(hops, recipients), links.seek_by_message_id(hops, recipients)

@@ -165,8 +165,13 @@ def told_in_time() -> pl.Expr:
     return (C("parent_at") <= C("ended_at") + LATE_US).fill_null(True)
 
 
-def link_claimed_children(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFrame:
-    """Candidates (CANDIDATES columns) from parents' claims and the hops with those queue IDs.
+def meet_claims(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFrame:
+    """Parents' claims (`claim_children`) with the hops of those queue IDs (`index_hops`)."""
+    return meet(claims, own, ["queue_id"], "parent_at", "first_seen").filter(C("parent") != C("hop"))
+
+
+def link_claimed_children(claimed: pl.DataFrame) -> pl.DataFrame:
+    """Candidates (CANDIDATES columns) from parents' claims and the hops with those queue IDs (`meet_claims`).
 
     A hop counts where it arrived within [start of the attempt - skew, hand-over + look-ahead] and the relay is not known to
     be another host; nor, where the relay is unknown, may both its Message-ID and its client be others. A hand-over by the hop's
@@ -178,9 +183,8 @@ def link_claimed_children(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFra
     other = (C("message_id") != C("message_id_right")).fill_null(False)
     blank = C("message_id").fill_null("").eq("") | C("message_id_right").fill_null("").eq("")
     stranger = C("relay_host").is_null() & other & ~blank & C("brought") & ~ours & ~C("stored")
-    pairs = meet(claims, own, ["queue_id"], "parent_at", "first_seen").filter(
-        (C("parent") != C("hop"))
-        & (C("relay_host").is_null() | (C("relay_host") == C("host")))
+    pairs = claimed.filter(
+        (C("relay_host").is_null() | (C("relay_host") == C("host")))
         & (~C("same_host") | (C("host") == C("from_host")))
         & (pl.when(notice).then("first_seen").otherwise("arrived") >= C("started") - SKEW_US)
         & (C("first_seen") <= C("parent_at") + LOOKAHEAD_US)
@@ -206,25 +210,21 @@ def link_claimed_children(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFra
     )
 
 
-def find_clashes(own: pl.DataFrame, claims: pl.DataFrame) -> pl.DataFrame:
-    """hop, queue_id: hand-overs whose taker has this very message under this very queue ID, but at a time when it cannot have
-    come from there: the stamps of one of the two hosts are wrong. It is this message where the Message-ID is the same, or where
-    none is known and the queue ID itself was made at the right time, or the stamps are off as zones are."""
-    named = claims.filter((C("kind") == "relay") & C("relay_host").is_not_null() & (C("relay_host") != C("from_host")))
-    pairs = meet(named, own, ["queue_id"], "parent_at", "first_seen").filter(
-        (C("parent") != C("hop")) & (C("relay_host") == C("host"))
-    )
+def find_clashes(claimed: pl.DataFrame) -> pl.DataFrame:
+    """hop, queue_id: hand-overs (of `meet_claims`) whose taker has this very message under this very queue ID, but at a time when it
+    cannot have come from there: the stamps of one of the two hosts are wrong. It is this message where the Message-ID is the same,
+    or where none is known and the queue ID itself was made at the right time, or the stamps are off as zones are."""
     early, late = C("arrived") < C("started") - SKEW_US, C("first_seen") > C("parent_at") + LOOKAHEAD_US
+    there = (C("kind") == "relay") & (C("relay_host") != C("from_host")) & (C("relay_host") == C("host"))
+    odd = claimed.filter(there & (early | late))
     same = (C("message_id") == C("message_id_right")).fill_null(False) & (C("message_id") != "")
     near = C("first_seen").is_between(C("parent_at") - CLASH_US[0], C("parent_at") + CLASH_US[1])
-    fitting = pairs.filter(~(early | late)).select("parent", "queue_id")
+    fitting = claimed.filter(there & ~(early | late) & C("parent").is_in(odd["parent"].unique().implode()))
     blank = C("message_id").fill_null("").eq("") | C("message_id_right").fill_null("").eq("")
     off = (C("first_seen") - C("parent_at") + ZONE_STEP_US // 2) % ZONE_STEP_US - ZONE_STEP_US // 2
     zoned = off.is_between(-SKEW_US, SKEW_US)
     made = blank & ((~early & (C("arrived") <= C("parent_at") + LOOKAHEAD_US)) | zoned)
-    found = pairs.filter((early | late) & near & (same | C("stored") | made)).join(
-        fitting, on=["parent", "queue_id"], how="anti"
-    )
+    found = odd.filter(near & (same | C("stored") | made)).join(fitting, on=["parent", "queue_id"], how="anti")
     return found.select("queue_id", hop="parent").unique().sort("hop", "queue_id")
 
 

@@ -22,8 +22,8 @@ C = pl.col
 def match_links(tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
     """Link candidates of one shard, by queue ID, by Message-ID or by time."""
     found = [pl.DataFrame(schema=links.CANDIDATES)]
-    if "own" in tables and "children" in tables:
-        found.append(links.link_claimed_children(tables["own"].drop("key"), tables["children"].drop("key")))
+    if "claimed" in tables:
+        found.append(links.link_claimed_children(tables["claimed"]))
     if "own" in tables and "parents" in tables:
         found.append(links.link_claimed_parents(tables["own"].drop("key"), tables["parents"].drop("key")))
     if "offers" in tables and "seekers" in tables:
@@ -53,12 +53,13 @@ class MatchHops(beam.PTransform):  # type: ignore[misc]
     def match(self, shard: tuple[int, Iterable[tuple[str, bytes]]]) -> Iterator[Any]:
         """One shard of one key space."""
         plan, tables = self.plan, unpack(shard[1])
+        if "own" in tables and "children" in tables:
+            tables["claimed"] = links.meet_claims(tables["own"].drop("key"), tables["children"].drop("key"))
         candidates = match_links(tables)
         if candidates.height:
             yield TaggedOutput("candidates", encode_frame(candidates))
-        if "own" in tables and "children" in tables:
-            clashes = links.find_clashes(tables["own"].drop("key"), tables["children"].drop("key"))
-            yield from pack("clashes", clashes, "hop", plan.shards)
+        if "claimed" in tables:
+            yield from pack("clashes", links.find_clashes(tables["claimed"]), "hop", plan.shards)
         yield from self.scan(tables)
         series = match_doors(tables, plan.night.ends_at)
         if series is None:

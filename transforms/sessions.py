@@ -71,7 +71,7 @@ def fold_sessions(kinds: Kinds) -> pl.DataFrame:
             which = marks[kind]["_last" if kind == "lost" else "_next"]
             parts.append(lend_mails(spots.hstack(gather_rows(mails, which))))
     told = pl.concat(parts, how="diagonal").filter(C("queue_id").is_not_null() | (C("kind") == "door"))
-    return EVENTS.conform(told).with_columns(told["since"])
+    return EVENTS.conform(told).with_columns(told["since"], C("repeat").fill_null(1))
 
 
 def lend_mails(spots: pl.DataFrame) -> pl.DataFrame:

@@ -148,6 +148,8 @@ def line_before(rows: pl.DataFrame, moment: pl.Expr, logs: Logs) -> pl.DataFrame
 
 
 def _nearest(rows: pl.DataFrame, moment: pl.Expr, logs: Logs, *, forward: bool) -> pl.DataFrame:
+    if rows.is_empty():
+        return rows.with_columns(line_at=pl.lit(None, pl.Int64))
     lines = logs.minutes.select("host", "minute", line_at="minute").sort("minute")
     return (
         rows.with_columns(_moment=moment)
