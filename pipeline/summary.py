@@ -13,6 +13,7 @@ from hoptrace.pipeline import printing
 from hoptrace.pipeline.coverage import errors_page, file_errors, holes, holes_page, host_totals, unparsed, unparsed_page
 from hoptrace.pipeline.find import Row
 from hoptrace.pipeline.printing import clean, counted, moment, number, span
+from hoptrace.pipeline.reasons import reasons, reasons_page
 from hoptrace.pipeline.stats import quantiles
 from hoptrace.pipeline.store import Store
 
@@ -38,6 +39,7 @@ def summary(store: Store, days: Sequence[str]) -> dict[str, Any]:
         "notices": mail.filter("is_notice")["trace_id"].n_unique(),
         "outcomes": _outcomes(counted).to_dicts(),
         "warnings_missing": counted.filter(pl.col("warning_due") & pl.col("warned_at").is_null()).height,
+        "causes": reasons(store, days).to_dicts(),
         "slowest": _slowest(counted).to_dicts(),
         "routes": quantiles(store, "route", days=days).drop_nulls("p50_s").head(ROUTES).to_dicts(),
         "unparsed": unparsed(store, days).to_dicts(),
@@ -60,6 +62,7 @@ def summary_page(store: Store, days: Sequence[str], zone: tzinfo) -> list[Render
     page += _outcomes_page(told["outcomes"])
     if told["warnings_missing"]:
         page.append(printing.line(f"Delay warnings due but never made: {number(told['warnings_missing'])}"))
+    page += reasons_page(told["causes"])
     page += _slowest_page(told["slowest"], zone)
     page += _routes_page(told["routes"])
     page += unparsed_page(store, days, 5) + errors_page(store, days, 5) + holes_page(store, days, zone, 5)
