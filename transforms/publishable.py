@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from hoptrace.schemas.fleet import Fleet
+from hoptrace.schemas.hops import HOP_RECIPIENTS, HOPS
 from hoptrace.transforms.carry import unfold_clashes, unfold_firsts, unfold_hops
 from hoptrace.transforms.deliver import Traces, write_traces
 from hoptrace.transforms.holes import Logs
@@ -17,6 +18,9 @@ from hoptrace.transforms.summarise import put_together, summarise_deliveries, su
 from hoptrace.transforms.watch import doubt_clocks, doubt_doors
 
 C = pl.col
+SPENT = ("in_queue", "held", "connect", "transmit")
+"""What a recipient's seconds at a stay are told by, beside waiting_retry."""
+
 RECENT_US = 3_600_000_000
 """An unfinished hop that was active this short before the night's end is carried although its recipients are settled."""
 
@@ -81,11 +85,15 @@ def leave_open(rows: pl.DataFrame, fleet: Fleet, night: Night) -> pl.DataFrame:
 def list_hops(traces: Traces, recipients: pl.DataFrame, night: Night) -> dict[str, pl.DataFrame]:
     """Hops and hop_recipients of the stays that ended in the night, and the handoffs whose child was first seen in it."""
     hops = traces.hops.with_columns(arrived_at="arrived", first_seen_at="first_seen", left_at="closed_at")
-    ended = hops.filter(C("ended_at").is_between(night.starts_at, night.ends_at, closed="left"))
+    kept = [name for name in HOPS.columns if name in hops.columns]
+    ended = hops.select("hop", "ended_at", *kept).filter(
+        C("ended_at").is_between(night.starts_at, night.ends_at, closed="left")
+    )
     key = ["hop", "host", "instance", "queue_id", "epoch"]
-    seconds = {f"{stage}_s": seconds_of(f"{stage}_us") for stage in ("in_queue", "held", "connect", "transmit")}
+    told = {"hop", "first_end", "logged_at", "waiting_us", *(f"{stage}_us" for stage in SPENT), *HOP_RECIPIENTS.columns}
+    seconds = {f"{stage}_s": seconds_of(f"{stage}_us") for stage in SPENT}
     rows = (
-        recipients.drop("host", "instance", "queue_id", "epoch", strict=False)
+        recipients.select(name for name in recipients.columns if name in told and name not in key[1:])
         .join(ended.select(key), on="hop")
         .with_columns(
             first_attempt_at="first_end",
