@@ -113,8 +113,12 @@ def doubt_doors(rows: pl.DataFrame, logs: Logs) -> pl.DataFrame:
     rows = rows.with_row_index("_n")
     asked = rows.filter(away).select("_n", "resolved_at", "settled_at")
     hosts = logs.minutes.select("host").unique()
-    ends = line_before(asked.join(hosts, how="cross"), C("settled_at") + KNOWN_US, logs)
-    ended = ends.filter(C("line_at").is_between(C("settled_at") - CARRIED_US, C("settled_at") - ENDED_US))
+    asked = asked.with_columns(_minute=(C("settled_at") + KNOWN_US) // MINUTE * MINUTE)
+    last = line_before(asked.select("_minute").unique().join(hosts, how="cross"), C("_minute"), logs)
+    silent = last.filter(C("line_at") <= C("_minute") + MINUTE - KNOWN_US - ENDED_US)
+    ended = asked.join(silent, on="_minute").filter(
+        C("line_at").is_between(C("settled_at") - CARRIED_US, C("settled_at") - ENDED_US)
+    )
     met = asked.join(logs.holes, how="cross").filter(
         (C("since") <= C("settled_at"))
         & (C("until") >= C("resolved_at"))
