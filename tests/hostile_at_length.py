@@ -160,7 +160,9 @@ def fuzz(minutes: float, seed: int) -> None:
             random = Random(number)
             data = write_log(random, random.randrange(1, 400), random.choice((40, 400, 9_000, 60_000)))
             try:
-                test_hostile.check_log(Path(folder) / "log", data, random.choice((1, 300, 5_000, 70_000)))
+                test_hostile.check_log(
+                    Path(folder) / "log", data, random.choice((300, 5_000, 70_000)) + len(data) // 20
+                )
             except BaseException:
                 print(f"fails with --seed {number}", flush=True)
                 raise

@@ -1,5 +1,6 @@
 """Broken and hostile log: no crash, no line unaccounted for, the same whatever the chunks, and time linear in what is read."""
 
+import json
 import time
 from pathlib import Path
 from random import Random
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from hoptrace.pipeline.printing import UNSAFE, line, render, show_json, table, title, verbatim
 from hoptrace.schemas.causes import causes
 from hoptrace.schemas.fleet import Fleet
 from hoptrace.schemas.toml import read_toml
@@ -203,3 +205,41 @@ def test_no_cause_goes_back_without_bound() -> None:
     for pattern in (STRANGERS, CODE, STAGE, MAIL, DOVECOT, UNIT):
         for piece in sorted(pieces):
             assert took(lambda pattern=pattern, piece=piece: list(pattern.finditer(piece * 60))) < SHORT_S * 4
+
+
+STEERING = (
+    "\x1b[2J",
+    "\x1b]0;t\x07",
+    "\r",
+    "\n",
+    "\0",
+    "\x9b1m",
+    "\u202e",
+    "\u2066",
+    "\u200b",
+    "\xad",
+    "\u061c",
+    "\ufeff",
+    "\U000e0041",
+)
+
+
+@pytest.mark.parametrize("sign", STEERING, ids=ascii)
+def test_nothing_that_a_stranger_wrote_steers_a_terminal(sign: str) -> None:
+    said = f"a{sign}b"
+    rows = [(said, f"[bold]{said}[/bold]"), ("=1+1", ":smile:")]
+    page = render([title(said), line(said, said, indent=2), table(["one", "two"], rows, wide=["two"]), verbatim(said)])
+    assert not UNSAFE.search(page.replace("\n", ""))
+    assert page.count("\n") == render(
+        [title("ab"), line("ab", indent=2), table(["one"], [["ab"], ["x"]]), verbatim("ab")]
+    ).count("\n")
+    assert "[/bold]" in page
+    assert ":smile:" in page
+
+
+def test_json_is_ascii(capsys: pytest.CaptureFixture[str]) -> None:
+    show_json([f"a{sign}b" for sign in STEERING])
+    out = capsys.readouterr().out
+    assert out.isascii()
+    assert not UNSAFE.search(out.replace("\n", "").replace("\x7f", ""))
+    assert json.loads(out) == [f"a{sign}b" for sign in STEERING]

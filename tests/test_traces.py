@@ -94,7 +94,9 @@ def test_fates(name: str) -> None:
 def answered(second: float, host: str, queue_id: str, recipient: str, named: str) -> Row:
     """An attempt that a stranger's server took, and answered with a queue ID of its choice."""
     far = {"relay_name": "mx.else.example", "relay_ip": "192.0.2.77"}
-    return tried(second, host, queue_id, recipient, reply=f"250 2.0.0 Ok: queued as {named}", next_queue_id=named, **far)
+    return tried(
+        second, host, queue_id, recipient, reply=f"250 2.0.0 Ok: queued as {named}", next_queue_id=named, **far
+    )
 
 
 STRANGERS: dict[str, tuple[list[Row], list[tuple[str | None, str, str]]]] = {

@@ -174,9 +174,9 @@ def link_claimed_children(claimed: pl.DataFrame) -> pl.DataFrame:
     """Candidates (CANDIDATES columns) from parents' claims and the hops with those queue IDs (`meet_claims`).
 
     A hop counts where it arrived within [start of the attempt - skew, hand-over + look-ahead] and the relay is not known to
-    be another host; nor, where the relay is unknown, may its client be another: such a relay is a stranger, who can name any queue ID. A
-    hand-over by the hop's client that was logged when rows of the hop may be published is late. Certain: same Message-ID, or none on one side and the
-    relay is that host.
+    be another host; nor, where the relay is unknown, may its client be another: such a relay is a stranger, who can name any
+    queue ID. A hand-over by the hop's client that was logged when rows of the hop may be published is late. Certain: same
+    Message-ID, or none on one side and the relay is that host.
     """
     notice = C("kind").str.ends_with("_notice")
     ours = (C("client_host") == C("from_host")).fill_null(False)
