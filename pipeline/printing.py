@@ -14,7 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 WIDTH = 100
-UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+"""Control and format characters (Unicode's Cc and Cf, as far as they steer a terminal, or hide or turn round text)."""
 
 
 def clean(value: object) -> str:

@@ -91,6 +91,51 @@ def test_fates(name: str) -> None:
     assert fates(trace(rows)) == expected
 
 
+def answered(second: float, host: str, queue_id: str, recipient: str, named: str) -> Row:
+    """An attempt that a stranger's server took, and answered with a queue ID of its choice."""
+    far = {"relay_name": "mx.else.example", "relay_ip": "192.0.2.77"}
+    return tried(
+        second, host, queue_id, recipient, reply=f"250 2.0.0 Ok: queued as {named}", next_queue_id=named, **far
+    )
+
+
+STRANGERS: dict[str, tuple[list[Row], list[tuple[str | None, str, str]]]] = {
+    "the ID of the hop itself": (
+        [*came(0, "smtp1", "AAAAA1", MID), answered(5, "smtp1", "AAAAA1", "b@far.test", "AAAAA1"), *END],
+        [("b@far.test", "smtp1", "delivered")],
+    ),
+    "the ID of another mail of ours": (
+        [*came(0, "smtp1", "AAAAA1", MID), answered(5, "smtp1", "AAAAA1", "b@far.test", "BBBBB1"), *END,
+         *came(4, "out1", "BBBBB1", "other@far.test"), tried(9, "out1", "BBBBB1", "c@far.test"), left(10, "out1", "BBBBB1")],
+        [("b@far.test", "smtp1", "delivered"), ("c@far.test", "out1", "delivered")],
+    ),
+    "the ID of another mail with the same Message-ID and recipient, that it brought itself": (
+        [*came(0, "smtp1", "AAAAA1", MID), answered(5, "smtp1", "AAAAA1", "b@far.test", "BBBBB1"), *END,
+         *came(4, "out1", "BBBBB1", MID), tried(9, "out1", "BBBBB1", "b@far.test"), left(10, "out1", "BBBBB1")],
+        [("b@far.test", "out1", "delivered"), ("b@far.test", "smtp1", "delivered")],
+    ),
+    "two mails on two hosts, each with the other's ID": (
+        [*came(0, "smtp1", "AAAAA1", MID), answered(5, "smtp1", "AAAAA1", "b@far.test", "BBBBB1"), *END,
+         *came(0, "out1", "BBBBB1", MID), answered(5, "out1", "BBBBB1", "c@far.test", "AAAAA1"), left(10, "out1", "BBBBB1")],
+        [("b@far.test", "smtp1", "delivered"), ("c@far.test", "out1", "delivered")],
+    ),
+    "two mails on one host, each with the other's ID": (
+        [*came(0, "smtp1", "AAAAA1", MID), answered(5, "smtp1", "AAAAA1", "b@far.test", "AAAAA2"), *END,
+         *came(0, "smtp1", "AAAAA2", MID), answered(5, "smtp1", "AAAAA2", "c@far.test", "AAAAA1"), left(10, "smtp1", "AAAAA2")],
+        [("b@far.test", "smtp1", "delivered"), ("c@far.test", "smtp1", "delivered")],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_a_stranger_who_names_our_queue_ids(name: str) -> None:
+    """Makes no link and no cycle: the mail was delivered outside."""
+    rows, expected = STRANGERS[name]
+    tables = trace(rows)
+    assert sorted(fates(tables)) == expected
+    assert tables["handoffs"].is_empty()
+
+
 def test_a_list_and_its_members() -> None:
     """The alias is the recipient as asked for; the members are those of the mail that it made."""
     tables = trace(

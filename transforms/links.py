@@ -174,15 +174,14 @@ def link_claimed_children(claimed: pl.DataFrame) -> pl.DataFrame:
     """Candidates (CANDIDATES columns) from parents' claims and the hops with those queue IDs (`meet_claims`).
 
     A hop counts where it arrived within [start of the attempt - skew, hand-over + look-ahead] and the relay is not known to
-    be another host; nor, where the relay is unknown, may both its Message-ID and its client be others. A hand-over by the hop's
-    client that was logged when rows of the hop may be published is late. Certain: same Message-ID, or none on one side and the
-    relay is that host.
+    be another host; nor, where the relay is unknown, may its client be another: such a relay is a stranger, who can name any
+    queue ID. A hand-over by the hop's client that was logged when rows of the hop may be published is late. Certain: same
+    Message-ID, or none on one side and the relay is that host.
     """
     notice = C("kind").str.ends_with("_notice")
     ours = (C("client_host") == C("from_host")).fill_null(False)
-    other = (C("message_id") != C("message_id_right")).fill_null(False)
     blank = C("message_id").fill_null("").eq("") | C("message_id_right").fill_null("").eq("")
-    stranger = C("relay_host").is_null() & other & ~blank & C("brought") & ~ours & ~C("stored")
+    stranger = C("relay_host").is_null() & ~blank & C("brought") & ~ours & ~C("stored")
     pairs = claimed.filter(
         (C("relay_host").is_null() | (C("relay_host") == C("host")))
         & (~C("same_host") | (C("host") == C("from_host")))

@@ -1,6 +1,7 @@
 """Texts against grammar rows: which row each text is, and where its fields lie in the bytes.
 
-Time is linear in the length of a text: every capture runs forward once, nothing is tried twice within a row.
+Time is linear in the length of a text: every capture runs forward once, nothing is tried twice within a row. Rows that are
+regular expressions may go back over a text, and so read none longer than LONGEST_FOR_REGEX.
 """
 
 from typing import Any
@@ -13,6 +14,8 @@ from hoptrace.transforms.jit import compiled
 Array = np.ndarray[Any, Any]
 
 NO_ROW = -1
+LONGEST_FOR_REGEX = 8192
+"""Bytes: rsyslog's longest message by default ($MaxMessageSize), and Exim's (LOG_BUFFER_SIZE); Postfix cuts at 2,000."""
 
 
 @compiled
@@ -575,7 +578,12 @@ def _regex_lines(rows: Array, grammars: Grammars) -> Array:
 
 
 def _by_regex(data: Array, start: int, end: int, number: int, grammars: Grammars) -> list[tuple[int, int]] | None:
-    """The spans of a regular expression's fields; None where it does not match, or cuts a character in two."""
+    """The spans of a regular expression's fields; None where it does not match, or cuts a character in two.
+
+    No text longer than LONGEST_FOR_REGEX matches.
+    """
+    if end - start > LONGEST_FOR_REGEX:
+        return None
     row = grammars.rows[number]
     text = data[start:end].tobytes()
     after = row.after.encode()

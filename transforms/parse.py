@@ -184,7 +184,8 @@ def _lines(
         starts = feeds + 1 - size
     names = [fleet.host_named(host.decode()) for host in heads.hosts] + [r.folder_host]
     hosts = sorted(set(names))
-    host = np.array([hosts.index(name) for name in names], np.int32)[heads.host]
+    numbers = {name: number for number, name in enumerate(hosts)}
+    host = np.array([numbers[name] for name in names], np.int32)[heads.host]
     zones = [fleet.zone_of(name) for name in hosts]
     zone_names = sorted(set(zones))
     zone = np.array([zone_names.index(name) for name in zones], np.int32)[host]
