@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from rich.console import RenderableType
 
-from hoptrace.pipeline import coverage, find, printing, sample, stats, status, story, summary
+from hoptrace.pipeline import coverage, find, leftovers, printing, prune, sample, stats, status, story, summary
 from hoptrace.pipeline.flags import make_parser
 from hoptrace.pipeline.options import NightlyOptions
 from hoptrace.pipeline.store import Store
@@ -147,8 +147,27 @@ def _status(flags: argparse.Namespace, _: list[str]) -> None:
     _print(flags, status.status(store) if flags.json else None, lambda: status.status_page(store))
 
 
+def _gc(flags: argparse.Namespace, _: list[str]) -> None:
+    store = Store(flags.store)
+    found = leftovers.collect(store, flags.older_than, dry_run=flags.dry_run)
+    data = {
+        "files": len(found.files),
+        "bytes": found.size,
+        "paths": [f.path for f in found.files],
+        "dry_run": flags.dry_run,
+    }
+    _print(flags, data, lambda: leftovers.collected_page(found, store, flags.dry_run))
+
+
+def _prune(flags: argparse.Namespace, _: list[str]) -> None:
+    store = Store(flags.store)
+    days = prune.prune(store, flags.keep, dry_run=flags.dry_run)
+    _print(flags, {"days": days, "dry_run": flags.dry_run}, lambda: prune.pruned_page(days, store, flags.dry_run))
+
+
 COMMANDS: dict[str, Any] = {
     "nightly": _nightly, "sample": _sample, "find": _find, "stats": _stats, "coverage": _coverage, "status": _status,
+    "gc": _gc, "prune": _prune,
 }  # fmt: skip
 
 

@@ -3,6 +3,9 @@
 import random
 import re
 import time
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -101,7 +104,47 @@ class Commits:
             if self._commit(opened, actions, [DAY], [(DAY, "=", day)]):
                 return opened.version() + 1
             _wait(attempt)
-        raise HoptraceError(f"{self.root.below(table.name)}: too many others write here at once; run the night again")
+        raise _crowded(self.root, table.name)
+
+    def drop_days(self, table: Table, days: Collection[str]) -> None:
+        """Take the days' files out of the table, a commit per day; a day that has none is passed over."""
+        for day in sorted(days):
+            for attempt in range(TRIES):
+                opened = self.open(table.name)
+                if opened is None or not self.day_files(table.name, day, opened.version()):
+                    break
+                if self._commit(opened, [], [DAY], [(DAY, "=", day)]):
+                    break
+                _wait(attempt)
+            else:
+                raise _crowded(self.root, table.name)
+
+    def drop_nights(self, days: Collection[str]) -> None:
+        """Take the days' rows out of `nights`, in one commit."""
+        for attempt in range(TRIES):
+            opened = self.open(NIGHTS.name)
+            rows = self._nights_at(-1 if opened is None else opened.version())
+            kept = rows.filter(~pl.col(DAY).is_in(list(days)))
+            if opened is None or kept.height == rows.height:
+                return
+            part = write_part(self.root, NIGHTS, None, NIGHTS.sorted(kept))
+            if self._commit(opened, [part.action("", int(time.time() * 1000))], [], None):
+                return
+            _wait(attempt)
+        raise _crowded(self.root, NIGHTS.name)
+
+    def since(self, table: str, at: datetime) -> set[str]:
+        """Paths of every file that a version named which was the newest one at `at` or after."""
+        opened = self.open(table)
+        if opened is None:
+            return set()
+        at_ms = int(at.timestamp() * 1000)
+        newest = opened.version()
+        made = {newest - n: commit["timestamp"] for n, commit in enumerate(opened.history())}
+        first = max((version for version, ms in made.items() if ms <= at_ms), default=min(made, default=0))
+        with ThreadPoolExecutor(16) as pool:
+            each = pool.map(lambda version: self.files(table, version)["path"].to_list(), range(first, newest + 1))
+            return {path for paths in each for path in paths}
 
     def replace_night(self, night: dict[str, Any], base: int) -> None:
         """Make `night` its day's row of `nights`; HoptraceError where that row changed since `base`."""
@@ -118,7 +161,7 @@ class Commits:
             if self._commit(opened, [part.action(night[DAY], at_ms)], [], None):
                 return
             _wait(attempt)
-        raise HoptraceError(f"{self.root.below(NIGHTS.name)}: too many others write here at once; run the night again")
+        raise _crowded(self.root, NIGHTS.name)
 
     def _nights_at(self, version: int) -> pl.DataFrame:
         if version < 0:
@@ -168,6 +211,10 @@ def _beaten(root: Root, day: str) -> BeatenError:
         f"{root.url}: another run published {day} while this one was at work, so nothing of this run was published; "
         "run the day again if its inputs were not the same"
     )
+
+
+def _crowded(root: Root, table: str) -> HoptraceError:
+    return HoptraceError(f"{root.below(table)}: too many others write here at once; run this again")
 
 
 def _unwritten(root: Root, table: str, error: Exception) -> HoptraceError:

@@ -33,6 +33,8 @@ def make_parser() -> argparse.ArgumentParser:
     _stats(commands)
     _coverage(commands)
     _status(commands)
+    _gc(commands)
+    _prune(commands)
     return parser
 
 
@@ -130,6 +132,29 @@ def _status(commands: "argparse._SubParsersAction[Parser]") -> None:
     parser.add_argument("--store", required=True, help=STORE_HELP)
 
 
+def _gc(commands: "argparse._SubParsersAction[Parser]") -> None:
+    parser = _command(
+        commands, "gc", "Removes files that nobody can read any more: of killed runs, and of days replaced or pruned.",
+        "Safe beside runs and readers that began within --older-than.",
+    )  # fmt: skip
+    parser.add_argument("--store", required=True, help=STORE_HELP)
+    parser.add_argument(
+        "--older-than", type=length_or_none, default="24h", metavar="TIME",
+        help="only files written, and out of use, for so long (default 24h); more than the longest run takes",
+    )  # fmt: skip
+    parser.add_argument("--dry-run", action="store_true", help="tell what would be removed, remove nothing")
+
+
+def _prune(commands: "argparse._SubParsersAction[Parser]") -> None:
+    parser = _command(commands, "prune", "Takes old days, with their open state, out of the store.")
+    parser.add_argument("--store", required=True, help=STORE_HELP)
+    parser.add_argument(
+        "--keep", type=whole_days, required=True, metavar="DAYS",
+        help="how many days stay, back from the newest night with itself: 35d",
+    )  # fmt: skip
+    parser.add_argument("--dry-run", action="store_true", help="tell what would go, change nothing")
+
+
 def day(text: str) -> date:
     """A day of a flag."""
     if not re.fullmatch(r"\d{4}-\d\d-\d\d", text):
@@ -154,6 +179,18 @@ def length(text: str) -> timedelta:
         return timedelta(microseconds=read_age(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration; write 30m, 12h or 2d") from error
+
+
+def length_or_none(text: str) -> timedelta:
+    """A duration of a flag that may be nothing: 0s, 12h, 2d."""
+    return timedelta() if re.fullmatch(r"0[smhd]?", text) else length(text)
+
+
+def whole_days(text: str) -> int:
+    """A count of days of a flag, one or more: 35d."""
+    if not re.fullmatch(r"[1-9]\d{0,5}d", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no count of days; write for example 35d")
+    return int(text[:-1])
 
 
 def positive(text: str) -> int:

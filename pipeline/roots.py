@@ -4,13 +4,24 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 
 from hoptrace.schemas.errors import HoptraceError
 from hoptrace.transforms.storage import gs_client, gs_retry, refusals, split_gs
 
 PATIENCE_S = 4.0
+
+
+@dataclass(frozen=True)
+class Held:
+    """A file or object below a root: its path there, its size in bytes, and when it was written."""
+
+    path: str
+    size: int
+    written_at: datetime
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,43 @@ class Root:
             place.write_bytes(data)
         except OSError as error:
             raise unwritable(str(place), error) from error
+
+    def list(self, folder: str) -> list[Held]:
+        """The files or objects in `folder` and below, by path; none where there is no such folder."""
+        if self.remote:
+            bucket, name = split_gs(self.url)
+            cut = len(f"{name}/") if name else 0
+            with refusals(self.below(folder)):
+                blobs = list(
+                    gs_client().list_blobs(bucket, prefix=f"{self.url}/{folder}/".split("/", 3)[3], retry=gs_retry())
+                )
+            now = datetime.now(timezone.utc)
+            held = [Held(blob.name[cut:], int(blob.size or 0), blob.updated or now) for blob in blobs]
+        else:
+            held = [each for path in Path(self.url, folder).rglob("*") if (each := self._held(path)) is not None]
+        return sorted(held, key=lambda each: each.path)
+
+    def _held(self, path: Path) -> Held | None:
+        try:
+            stat = path.stat()
+        except FileNotFoundError:  # taken away since it was listed
+            return None
+        at = datetime.fromtimestamp(stat.st_mtime, timezone.utc)
+        return Held(str(path.relative_to(self.url)), stat.st_size, at) if path.is_file() else None
+
+    def remove(self, path: str) -> None:
+        """Remove one file or object, where it still is; never a folder."""
+        if self.remote:
+            from google.api_core.exceptions import NotFound
+
+            bucket, name = split_gs(self.below(path))
+            with refusals(self.below(path)), suppress(NotFound):
+                gs_client().bucket(bucket).blob(name).delete(retry=gs_retry())
+            return
+        try:
+            Path(self.url, path).unlink(missing_ok=True)
+        except OSError as error:
+            raise unwritable(self.below(path), error) from error
 
 
 def root_of(store: str) -> Root:

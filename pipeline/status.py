@@ -44,6 +44,8 @@ def _stale(night: Night, nights: dict[str, Night]) -> bool:
         day_before = (date.fromisoformat(night["day"]) - timedelta(days=1)).isoformat()
         return day_before in nights
     state = nights.get(before)
+    if state is None and before < min(nights):
+        return False  # pruned
     return state is None or str(state["versions"].get("open_hops")) != version
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from typing import Any
@@ -121,6 +121,23 @@ class Store:
         except (OSError, pl.exceptions.ComputeError) as error:
             raise HoptraceError(f"{self.root.below(table)}: cannot read its files ({brief(error)})") from error
         return frame.sort(list(dict.fromkeys((DAY, *TABLES[table].order))))
+
+    def drop(self, days: Collection[str]) -> None:
+        """Take `days` out of `nights`, which is what readers go by, then their parts out of every table by commits."""
+        self._commits.drop_nights(days)
+        with ThreadPoolExecutor(len(DAY_TABLES)) as pool:
+            list(pool.map(lambda table: self._commits.drop_days(table, days), DAY_TABLES.values()))
+
+    def known_days(self) -> set[str]:
+        """Every day that `nights` or the newest version of a table names, published or not."""
+        with ThreadPoolExecutor(len(DAY_TABLES)) as pool:
+            each = pool.map(lambda name: self._commits.files(name)[DAY].to_list(), DAY_TABLES)
+            return {day for days in each for day in days} | {night[DAY] for night in self.days()}
+
+    def named(self, table: str, since: datetime) -> set[str]:
+        """Paths below the table's folder that the published nights name, or any version that was newest at `since` or later."""
+        nights = self.days() if table in DAY_TABLES else []
+        return {*self._files(table, nights), *self._commits.since(table, since)}
 
     def _files(self, table: str, nights: Sequence[Night]) -> list[str]:
         """Paths below the table's folder that hold `nights`: from the newest version where that still has them."""

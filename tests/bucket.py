@@ -29,7 +29,10 @@ class Handler(BaseHTTPRequestHandler):
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         if parts.path.startswith(LISTED):
             bucket = parts.path.removeprefix(LISTED).split("/")[0]
-            items = [{"name": name, "size": str(len(data))} for name, data in self._named(query.get("prefix", ""))]
+            items = [
+                {"name": name, "size": str(len(data)), "updated": "2026-03-01T00:00:00.000Z"}
+                for name, data in self._named(query.get("prefix", ""))
+            ]
             self._answer(200, json.dumps({"items": items})) if bucket == self.server.name else self._answer(404, "{}")
             return
         bucket, _, name = parts.path[1:].partition("/")
@@ -73,7 +76,10 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(200, json.dumps({"name": name, "bucket": self.server.name, "size": str(len(data))}))
 
     def do_DELETE(self) -> None:
-        self.server.objects.pop(unquote(urlsplit(self.path).path[1:].partition("/")[2]), None)
+        path = urlsplit(self.path).path
+        listed = f"{LISTED}{self.server.name}/o/"
+        name = path.removeprefix(listed) if path.startswith(listed) else path[1:].partition("/")[2]
+        self.server.objects.pop(unquote(name), None)
         self._answer(204, b"")
 
     def _named(self, prefix: str) -> list[tuple[str, bytes]]:

@@ -38,6 +38,24 @@ def test_nights_on_gs(made: Bucket, capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name.startswith("the/store/") for name in made.objects)
 
 
+def test_leftovers_and_old_days_on_gs(made: Bucket, capsys: pytest.CaptureFixture[str]) -> None:
+    store = make_store("gs://mail/the/store")
+    made.objects["the/storefront/a"] = b"x"
+    stray = f"the/store/hops/day={DAY1}/part-{'0' * 32}.parquet"
+    made.objects[stray] = b"half"
+    kept = set(made.objects) - {stray}
+    assert cli.main(["gc", "--store", "gs://mail/the/store", "--dry-run"]) == 0
+    assert set(made.objects) == {*kept, stray}
+    assert cli.main(["gc", "--store", "gs://mail/the/store"]) == 0
+    assert capsys.readouterr().out.endswith("removed 1 file, 4 bytes.\n")
+    assert set(made.objects) == kept
+    assert cli.main(["prune", "--store", "gs://mail/the/store", "--keep", "1d"]) == 0
+    assert cli.main(["gc", "--store", "gs://mail/the/store", "--older-than", "0"]) == 0
+    assert store.read("open")["trace_id"].to_list() == ["f" * 24]
+    assert not [name for name in made.objects if f"day={DAY1}/" in name]
+    assert "the/storefront/a" in made.objects
+
+
 def test_a_bucket_that_is_not_there(made: Bucket) -> None:
     began = time.monotonic()
     for use in (Store("gs://absent/store").days, Store("gs://absent/store").prepare):
