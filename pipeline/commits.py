@@ -28,6 +28,7 @@ KEEP_OLD_VERSIONS = {
     "delta.checkpointInterval": "20",
 }
 TRIES = 60
+COMMIT = re.compile(r"/(\d{20})\.json$")
 
 
 class BeatenError(HoptraceError):
@@ -138,10 +139,10 @@ class Commits:
         opened = self.open(table)
         if opened is None:
             return set()
-        at_ms = int(at.timestamp() * 1000)
         newest = opened.version()
-        made = {newest - n: commit["timestamp"] for n, commit in enumerate(opened.history())}
-        first = max((version for version, ms in made.items() if ms <= at_ms), default=min(made, default=0))
+        logged = self.root.list(f"{table}/_delta_log")
+        before = [int(found[1]) for each in logged if each.written_at <= at and (found := COMMIT.search(each.path))]
+        first = min(max(before, default=0), newest)
         with ThreadPoolExecutor(16) as pool:
             each = pool.map(lambda version: self.files(table, version)["path"].to_list(), range(first, newest + 1))
             return {path for paths in each for path in paths}

@@ -40,6 +40,9 @@ def test_nights_on_gs(made: Bucket, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_leftovers_and_old_days_on_gs(made: Bucket, capsys: pytest.CaptureFixture[str]) -> None:
     store = make_store("gs://mail/the/store")
+    assert (
+        cli.main(["gc", "--store", "gs://mail/the/store"]) == 0
+    )  # the first night's `nights`: here all is of 2026-03-01
     made.objects["the/storefront/a"] = b"x"
     stray = f"the/store/hops/day={DAY1}/part-{'0' * 32}.parquet"
     made.objects[stray] = b"half"
