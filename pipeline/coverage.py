@@ -8,7 +8,7 @@ import polars as pl
 from rich.console import RenderableType
 
 from hoptrace.pipeline import printing
-from hoptrace.pipeline.printing import counted, moment, number
+from hoptrace.pipeline.printing import counted, cut, moment, number
 from hoptrace.pipeline.store import Store
 from hoptrace.schemas.table import TIME
 
@@ -20,6 +20,7 @@ HOLES: dict[str, pl.DataType | type[pl.DataType]] = {
     "last": TIME,
     "hours": pl.Int64,
 }
+TEMPLATE_CHARACTERS = 300
 COUNTS = ("lines", "bytes", "events", "quiet", "unparsed", "zone_conflicts", "year_conflicts")
 
 
@@ -131,7 +132,8 @@ def unparsed_page(store: Store, days: Sequence[str] | None, limit: int) -> list[
     if found.is_empty():
         return []
     rows = [
-        [number(row["lines"]), row["program"], _cut(row["template"])] for row in found.head(limit).iter_rows(named=True)
+        [number(row["lines"]), row["program"], cut(row["template"], TEMPLATE_CHARACTERS)]
+        for row in found.head(limit).iter_rows(named=True)
     ]
     total = counted(int(found["lines"].sum()), "line")
     heading = printing.title(f"Not understood: {total} of {counted(found.height, 'template')}")
@@ -164,8 +166,3 @@ def _remarks(row: dict[str, Any]) -> str:
 
 def _more(found: pl.DataFrame, limit: int) -> list[RenderableType]:
     return [printing.line(f"{number(found.height - limit)} more")] if found.height > limit else []
-
-
-def _cut(text: str | None, most: int = 300) -> str:
-    said = printing.clean(text)
-    return said if len(said) <= most else said[: most - 3] + "..."

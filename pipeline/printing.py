@@ -27,6 +27,12 @@ def clean(value: object) -> str:
     return UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), str(value))
 
 
+def cut(value: object, most: int) -> str:
+    """`clean`, of at most `most` characters."""
+    said = clean(value)
+    return said if len(said) <= most else said[: most - 3] + "..."
+
+
 def title(text: str) -> Text:
     """A heading with an empty line above."""
     return Text.assemble("\n", (clean(text), "bold"))

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 
 from hoptrace.pipeline import printing
 from hoptrace.pipeline.find import Row
-from hoptrace.pipeline.printing import clean, number
+from hoptrace.pipeline.printing import cut, number
 from hoptrace.pipeline.store import Store
 from hoptrace.schemas.causes import UNKNOWN
 
@@ -39,7 +39,10 @@ def reasons_page(rows: list[Row]) -> list[RenderableType]:
     if not rows:
         return []
     known = [row for row in rows if row["cause"] != UNKNOWN][:SHOWN]
-    cells = [[row["cause"].replace("_", " "), number(row["recipients"]), _cut(row["reply"] or "")] for row in known]
+    cells = [
+        [row["cause"].replace("_", " "), number(row["recipients"]), cut(row["reply"], REPLY_CHARACTERS)]
+        for row in known
+    ]
     total = sum(row["recipients"] for row in rows)
     unknown = sum(row["recipients"] for row in rows if row["cause"] == UNKNOWN)
     page: list[RenderableType] = [printing.title("Why the rest failed or waits")]
@@ -47,8 +50,3 @@ def reasons_page(rows: list[Row]) -> list[RenderableType]:
         page.append(printing.table(["cause", ">recipients", "commonest answer"], cells, wide=["commonest answer"]))
     page.append(printing.line(f"Cause unknown: {number(unknown)} of {number(total)} ({unknown / total:.1%})"))
     return page
-
-
-def _cut(text: str) -> str:
-    said = clean(text)
-    return said if len(said) <= REPLY_CHARACTERS else said[: REPLY_CHARACTERS - 3] + "..."

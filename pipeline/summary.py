@@ -12,7 +12,7 @@ from rich.console import RenderableType
 from hoptrace.pipeline import printing
 from hoptrace.pipeline.coverage import errors_page, file_errors, holes, holes_page, host_totals, unparsed, unparsed_page
 from hoptrace.pipeline.find import Row
-from hoptrace.pipeline.printing import clean, counted, moment, number, span
+from hoptrace.pipeline.printing import clean, counted, cut, moment, number, span
 from hoptrace.pipeline.reasons import reasons, reasons_page
 from hoptrace.pipeline.stats import quantiles
 from hoptrace.pipeline.store import Store
@@ -24,6 +24,7 @@ OUTCOMES = (
 )  # fmt: skip
 SLOWEST = 5
 ROUTES = 10
+ADDRESS_CHARACTERS = 40
 
 
 def summary(store: Store, days: Sequence[str]) -> dict[str, Any]:
@@ -117,7 +118,8 @@ def _slowest_page(rows: list[Row], zone: tzinfo) -> list[RenderableType]:
         return []
     cells = [
         [span(row["delay_s"]), row["outcome"].replace("_", " "), moment(row["submitted_at"], zone, seconds=False)[5:],
-         f"{_cut(row['sender'] or '<>')} -> {_cut(row['recipient'] or row['original_recipient'] or '?')}",
+         f"{cut(row['sender'] or '<>', ADDRESS_CHARACTERS)} -> "
+         f"{cut(row['recipient'] or row['original_recipient'] or '?', ADDRESS_CHARACTERS)}",
          row["worst_host"] or "", (row["worst_stage"] or "").replace("_", " ")]
         for row in rows
     ]  # fmt: skip
@@ -155,8 +157,3 @@ def _example(store: Store, slowest: list[Row], zone: tzinfo) -> list[RenderableT
             continue
         return [printing.title("Ask for one of them"), printing.verbatim("  " + shlex.join(command))]
     return []
-
-
-def _cut(text: str, most: int = 40) -> str:
-    said = clean(text)
-    return said if len(said) <= most else said[: most - 3] + "..."

@@ -7,6 +7,7 @@ from hoptrace.transforms.holes import whole_logs
 from hoptrace.transforms.outcomes import (
     DOOR_WAIT_US,
     HANDOVER_WAIT_US,
+    HOP_TIMES,
     SHOWN_BY_US,
     UNFINISHED_US,
     judge_outcomes,
@@ -17,17 +18,6 @@ from hoptrace.transforms.stamps import DAY, MINUTE
 ENDS = 30 * DAY
 AT = 10 * DAY + 7
 TEXT = ("status", "service", "reply", "relay_name", "relay_ip", "relay_host", "recipient", "next_queue_id", "hop_host")
-HOP_TIMES = (
-    "held_from",
-    "deleted_at",
-    "aborted_at",
-    "refused_at",
-    "left",
-    "first_seen",
-    "last_seen",
-    "queued",
-    "arrived",
-)
 TIMES = ("at", "try_start", *HOP_TIMES)
 YES = ("loopback", "clash")
 SCHEMA = {**dict.fromkeys(TEXT, pl.String), **dict.fromkeys(YES, pl.Boolean), **dict.fromkeys(TIMES, pl.Int64)}

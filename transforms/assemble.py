@@ -10,7 +10,7 @@ import polars as pl
 
 from hoptrace.schemas.events import EVENTS, KINDS
 from hoptrace.schemas.fleet import Fleet
-from hoptrace.transforms.frames import SHARD_BITS
+from hoptrace.transforms.frames import LOW
 from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.kinds import Kinds, part_kinds, take
 from hoptrace.transforms.names import name_hosts
@@ -221,11 +221,10 @@ def fold_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
 def name_stays(hops: pl.DataFrame) -> pl.Series:
     """`hop`: the hash of host, queue ID and epoch, but for its last SHARD_BITS, those of the hash of host and queue ID: so a hop
     stays in the shard that its events came to."""
-    low = pl.lit((1 << SHARD_BITS) - 1, pl.UInt64)
     keys = pl.DataFrame(
         {"whole": hash_columns(hops, ["host", "queue_id", "epoch"]), "shard": hash_columns(hops, ["host", "queue_id"])}
     )
-    return keys.select(hop=(C("whole") & ~low) | (C("shard") & low)).to_series()
+    return keys.select(hop=(C("whole") & ~LOW) | (C("shard") & LOW)).to_series()
 
 
 def find_probes(kinds: Kinds) -> pl.DataFrame:

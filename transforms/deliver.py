@@ -11,7 +11,7 @@ from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.hexes import hex_of
 from hoptrace.transforms.holes import Logs
 from hoptrace.transforms.links import LOOKAHEAD_US, fold_address
-from hoptrace.transforms.outcomes import HANDOVER_WAIT_US, judge_outcomes
+from hoptrace.transforms.outcomes import HANDOVER_WAIT_US, HOP_TIMES, judge_outcomes
 from hoptrace.transforms.plan import Night
 from hoptrace.transforms.seconds import seconds_of
 from hoptrace.transforms.stages import find_worst, settle_remainder, split_stay
@@ -206,19 +206,8 @@ def write_deliveries(
     entrance = steps.filter(C("last").shift().ne_missing(C("last"))).select(
         "last", root_hop="hop", root_at="hop_at", entry_recipient="recipient", entry_original="original_recipient"
     )
-    whose = (
-        "held_from",
-        "deleted_at",
-        "aborted_at",
-        "refused_at",
-        "left",
-        "first_seen",
-        "last_seen",
-        "queued",
-        "arrived",
-    )
     facts = rows.drop("attempts", "unsure", *SPENT, strict=False)[entrance["last"]].hstack(entrance)
-    facts = facts.hstack(hops.select(whose)[facts["hop_at"]])
+    facts = facts.hstack(hops.select(HOP_TIMES)[facts["hop_at"]])
     facts = judge_outcomes(facts, night.ends_at, programs, logs)
     roots = hops.select(
         "message_id",

@@ -14,12 +14,7 @@ def meet(left: pl.DataFrame, right: pl.DataFrame, on: list[str], left_at: str, r
     Where a key is so common that its pairs outnumber its rows by far, each row meets only the one nearest in time
     (integer columns `left_at`, `right_at`), so that the result never has more than PAIRS_PER_ROW pairs per row.
     """
-    sizes = (
-        left.group_by(on)
-        .agg(_left=pl.len().cast(pl.Int64))
-        .join(right.group_by(on).agg(_right=pl.len().cast(pl.Int64)), on=on)
-    )
-    hot = sizes.filter(C("_left") * C("_right") > PAIRS_PER_ROW * (C("_left") + C("_right"))).select(on)
+    hot = hot_keys(left, right, on)
     if not hot.height:
         return left.join(right, on=on, how="inner")
     calm = left.join(hot, on=on, how="anti").join(right, on=on, how="inner")
@@ -36,6 +31,16 @@ def meet(left: pl.DataFrame, right: pl.DataFrame, on: list[str], left_at: str, r
         theirs.drop("_at", *on), on="_other", maintain_order="left"
     )
     return pl.concat([calm, joined.select(calm.columns)])
+
+
+def hot_keys(left: pl.DataFrame, right: pl.DataFrame, on: list[str]) -> pl.DataFrame:
+    """The keys (columns `on`) whose pairs of `left` and `right` outnumber their rows by far."""
+    sizes = (
+        left.group_by(on)
+        .agg(_left=pl.len().cast(pl.Int64))
+        .join(right.group_by(on).agg(_right=pl.len().cast(pl.Int64)), on=on)
+    )
+    return sizes.filter(C("_left") * C("_right") > PAIRS_PER_ROW * (C("_left") + C("_right"))).select(on)
 
 
 def pair_nearest(rows: pl.DataFrame, others: pl.DataFrame, on: list[str], number: str) -> pl.DataFrame:

@@ -41,6 +41,11 @@ FINAL = {
     "stored": "delivered",
 }
 
+HOP_TIMES = (
+    "held_from", "deleted_at", "aborted_at", "refused_at", "left", "first_seen", "last_seen", "queued", "arrived",
+)  # fmt: skip
+"""What `judge_outcomes` asks of the hop, all in microseconds."""
+
 
 def judge_outcomes(rows: pl.DataFrame, ends_at: int, programs: Mapping[str, str], logs: Logs) -> pl.DataFrame:
     """Adds outcome, place, resolved (µs), settled (µs, null while unsettled), unread_host and unread_at (host and µs of the log

@@ -94,14 +94,17 @@ def domain_of(column: str) -> pl.Expr:
     return C(column).str.extract(r"@([^@]+)$").str.to_lowercase()
 
 
+def population_of(notice: pl.Expr) -> pl.Expr:
+    """The population of a row: notices where it is one, else mail."""
+    return pl.when(notice).then(pl.lit("notices")).otherwise(pl.lit("mail"))
+
+
 def summarise_deliveries(rows: pl.DataFrame) -> pl.DataFrame:
     """DELAY_STATS of settled rows (integers of microseconds, us_<stage> columns): end_to_end, and dwell by stage."""
     base = rows.with_columns(
         hour=C("settled_at") // HOUR_US * HOUR_US,
         us=pl.when(C("outcome") == "delivered").then((C("delay_s") * 1e6).round().cast(pl.Int64)),
-        population=pl.when(C("caused_by").is_not_null() | (C("sender") == ""))
-        .then(pl.lit("notices"))
-        .otherwise(pl.lit("mail")),
+        population=population_of(C("caused_by").is_not_null() | (C("sender") == "")),
         message="trace_id",
     )
     parts = count_rows(
@@ -127,9 +130,7 @@ def summarise_open(rows: pl.DataFrame, ends_at: int) -> pl.DataFrame:
     base = rows.with_columns(
         hour=pl.lit((ends_at - 1) // HOUR_US * HOUR_US, pl.Int64),
         us=(C("delay_s") * 1e6).round().cast(pl.Int64),
-        population=pl.when(C("caused_by").is_not_null() | (C("sender") == ""))
-        .then(pl.lit("notices"))
-        .otherwise(pl.lit("mail")),
+        population=population_of(C("caused_by").is_not_null() | (C("sender") == "")),
         message="trace_id",
     )
     return put_together(
@@ -157,7 +158,7 @@ def summarise_stays(recipients: pl.DataFrame, hops: pl.DataFrame, starts_at: int
             hour=C("at") // HOUR_US * HOUR_US,
             us=(C("at") - C("arrived")).clip(lower_bound=0),
             outcome=C("status"),
-            population=pl.when(C("sender") == "").then(pl.lit("notices")).otherwise(pl.lit("mail")),
+            population=population_of(C("sender") == ""),
             delay_class=pl.lit(None, pl.String),
             n_recipients=pl.lit(1, pl.Int64),
             message="trace_id",

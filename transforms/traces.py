@@ -8,7 +8,7 @@ import polars as pl
 
 from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.links import fold_address
-from hoptrace.transforms.meet import PAIRS_PER_ROW
+from hoptrace.transforms.meet import hot_keys
 
 C = pl.col
 PUT_BACK = ("requeued", "deferred", "deleted", "pending")
@@ -83,12 +83,7 @@ def pair_up(given: pl.DataFrame, children: pl.DataFrame, rows: pl.DataFrame) -> 
     hop's first child, and a child that shows none the hop's first row.
     """
     by, told = ["hop", "way"], ["child", "row", "address"]
-    sizes = (
-        given.group_by(by)
-        .agg(_rows=pl.len().cast(pl.Int64))
-        .join(children.group_by(by).agg(_children=pl.len().cast(pl.Int64)), on=by)
-    )
-    hot = sizes.filter(C("_rows") * C("_children") > PAIRS_PER_ROW * (C("_rows") + C("_children"))).select(by)
+    hot = hot_keys(given, children, by)
     given, children = given.select(*by, "row", "address"), children.select(*by, "child")
     if not hot.height:
         return given.join(children, on=by).select(told)
@@ -136,8 +131,8 @@ def name_pending(rows: pl.DataFrame, handed: pl.DataFrame, hops: pl.DataFrame) -
     Of a hop whose log shows its end only there is nothing to tell.
     """
     took = ~C("status").is_in(["rejected", "turned_away"]) | C("after_data").fill_null(False)
-    told = rows.select("hop", "row", "recipient", "asked", "address", took=took)
-    each = told.filter("took").with_columns(_each=hash_columns(told.filter("took"), ["hop", "address", "asked"]))
+    told = rows.select("hop", "address", "asked", took=took).filter("took")
+    each = told.select("hop", _each=hash_columns(told, ["hop", "address", "asked"]))
     named = each.unique("_each").group_by("hop").agg(named=pl.len())
     lacking = (
         hops.filter(~C("probe") & ~(C("partial") & C("closed")) & (C("nrcpt").fill_null(1) > 0))
