@@ -1,8 +1,6 @@
 """The nightly job: from log files to the tables of a day, top to bottom."""
 
-import os
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,6 +9,7 @@ import apache_beam as beam
 import polars as pl
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from hoptrace.pipeline.embedded import engine
 from hoptrace.pipeline.inputs import plan_inputs
 from hoptrace.pipeline.options import NightlyOptions
 from hoptrace.pipeline.publish import PublishNight, Target, WriteMailbox, WriteTables, as_count, as_report
@@ -24,7 +23,7 @@ from hoptrace.transforms.bundles import pack
 from hoptrace.transforms.carry import fold_clashes
 from hoptrace.transforms.cover import add_encoded
 from hoptrace.transforms.fold_sessions import FoldSessions
-from hoptrace.transforms.frames import encode_frame, frames_stay_here
+from hoptrace.transforms.frames import encode_frame
 from hoptrace.transforms.holes import STATE_KINDS, add_handed, restore_logs
 from hoptrace.transforms.kinds import part_kinds
 from hoptrace.transforms.match_hops import GrowForest, MatchHops
@@ -38,13 +37,6 @@ CHUNK_BYTES = 16 << 20
 RANGE_BYTES = 256 << 20
 SHARD_BYTES = 192 << 20
 """Log bytes per shard: few shards cost less on one machine, small ones less memory."""
-
-MEMORY_PER_BYTE, COMPRESSION = 8, 10
-"""Memory that the frames of a byte of log take at most, and how many bytes of log a compressed byte may hold."""
-
-EMBEDDED = ("--runner=FnApiRunner", "--direct_running_mode=in_memory")
-"""Named, since Beam's own default picks its engine by what it can download, and its threads lose data."""
-
 
 def trace_night(p: beam.Pipeline, ranges: Sequence[Range], state: pl.DataFrame, plan: Plan, target: Target) -> None:
     """The whole flow of one night."""
@@ -165,26 +157,11 @@ def run_night(
     progress(
         f"{day}: reading {len(ranges)} files or parts of files, {total / 1e6:.0f} MB" + (", cold start" if cold else "")
     )
-    embedded = not runner_named(beam_args)
-    flags = [*(EMBEDDED if embedded else ()), *beam_args]
-    here = frames_stay_here() if embedded and fits_in_memory(ranges) else nullcontext()
-    with here, beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
+    with engine(beam_args, ranges) as flags, beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
         trace_night(pipeline, ranges, state, plan, Target(options.store, str(day), base, state_of))
     (row,) = [night for night in store.days() if night["day"] == str(day)]
     progress(f"{day}: published")
     return row
-
-
-def runner_named(beam_args: Sequence[str]) -> bool:
-    """Whether the caller asked for another engine, or another way of running it."""
-    return any(arg.split("=")[0] in ("--runner", "--direct_running_mode") for arg in beam_args)
-
-
-def fits_in_memory(ranges: Sequence[Range]) -> bool:
-    """Whether a night's frames, uncompressed, take less than half of this machine's free memory."""
-    text = sum(COMPRESSION * r.size if r.end is None else r.end - r.start for r in ranges)
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return MEMORY_PER_BYTE * text < free / 2
 
 
 def bounds_of(day: date, options: NightlyOptions, fleet: Fleet) -> tuple[int, int]:

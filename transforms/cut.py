@@ -202,19 +202,6 @@ def _same(data: Any, a: int, a_end: int, b: int, b_end: int) -> bool:
 
 
 @compiled
-def _grown(slots: Any, found: Any, data: Any) -> Any:
-    bigger = np.full(slots.size * 4, -1, np.int32)
-    for k in range(slots.size):
-        code = slots[k]
-        if code >= 0:
-            at = _key(data, found[code, 0], found[code, 1], found[code, 2]) & (bigger.size - 1)
-            while bigger[at] >= 0:
-                at = (at + 1) & (bigger.size - 1)
-            bigger[at] = code
-    return bigger
-
-
-@compiled
 def _key(data: Any, start: int, end: int, style: int) -> int:
     h = np.uint64(14695981039346656037) + np.uint64(style)
     for k in range(np.uint64(start), np.uint64(end)):
@@ -403,17 +390,17 @@ def _own(data: Any, i: int, end: int) -> int:
 
 
 @compiled
-def _heads(data: Any, starts: Any, ends: Any, out: Any, form: Any, stamp: Any, pids: Any) -> Any:
-    """Fills out[0..3] = text, text end, host code, tag code; gives the spans of the distinct hosts and tags."""
-    lines = starts.size
-    hosts = np.empty((lines + 1, 3), np.int32)
-    tags = np.empty((lines + 1, 3), np.int32)
-    host_slots = np.full(64, -1, np.int32)
-    tag_slots = np.full(256, -1, np.int32)
+def _heads(
+    data: Any, starts: Any, ends: Any, out: Any, form: Any, stamp: Any, pids: Any, hosts: Any, tags: Any, slots: Any
+) -> Any:
+    """Fills out[0..3] = text, text end, host code, tag code; gives the numbers of distinct hosts and tags, their spans and
+    styles in `hosts` and `tags`. `slots`: two rows of -1, a power of two and larger than the number of lines."""
+    host_slots = slots[0]
+    tag_slots = slots[1]
     n_hosts = 0
     n_tags = 0
     last_host = -1
-    for line in range(lines):
+    for line in range(starts.size):
         start = np.int64(starts[line])
         end = np.int64(ends[line])
         while end > start and data[end - 1] == 32:
@@ -533,19 +520,15 @@ def _heads(data: Any, starts: Any, ends: Any, out: Any, form: Any, stamp: Any, p
             if last_host >= 0 and _same(data, host, host_end, hosts[last_host, 0], hosts[last_host, 1]):
                 code = last_host
             else:
-                if n_hosts * 2 >= host_slots.size:
-                    host_slots = _grown(host_slots, hosts, data)
                 code = _code(data, host, host_end, 0, host_slots, hosts, n_hosts)
                 n_hosts = max(n_hosts, code + 1)
                 last_host = code
             out[2, line] = code
         if style >= 0:
-            if n_tags * 2 >= tag_slots.size:
-                tag_slots = _grown(tag_slots, tags, data)
             code = _code(data, tag, tag_end, style, tag_slots, tags, n_tags)
             n_tags = max(n_tags, code + 1)
             out[3, line] = code
-    return hosts[:n_hosts].copy(), tags[:n_tags].copy()
+    return n_hosts, n_tags
 
 
 @compiled
@@ -615,7 +598,9 @@ def cut_heads(chunk: bytes | Array) -> Heads:
     form = np.empty(lines, np.uint8)
     stamp = np.empty(lines, np.int64)
     pid = np.empty(lines, np.int64)
-    hosts, tags = _heads(data, starts, ends, out, form, stamp, pid)
+    hosts, tags = np.empty((2, lines + 1, 3), np.int32)
+    slots = np.full((2, 2 << lines.bit_length()), -1, np.int32)
+    n_hosts, n_tags = _heads(data, starts, ends, out, form, stamp, pid, hosts, tags, slots)
     return Heads(
         starts,
         ends,
@@ -626,6 +611,6 @@ def cut_heads(chunk: bytes | Array) -> Heads:
         out[2],
         out[3],
         pid,
-        [data[start:end].tobytes() for start, end, _ in hosts],
-        [(int(style), data[start:end].tobytes()) for start, end, style in tags],
+        [data[start:end].tobytes() for start, end, _ in hosts[:n_hosts]],
+        [(int(style), data[start:end].tobytes()) for start, end, style in tags[:n_tags]],
     )

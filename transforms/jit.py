@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
-from numba.core import config
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, config, types
+from numba.extending import intrinsic
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -44,10 +47,38 @@ config.CACHE_DIR = cache_folder(Path(__file__).resolve().parent, config.CACHE_DI
 def compiled(function: Function) -> Function:
     """`function` compiled by numba at its first call, without the interpreter's lock, and kept for the next process.
 
+    It makes no arrays: its caller does. So none is counted by reference, which costs half the time of short functions, and
+    far more where two threads count the same.
+
     A cached function is compiled anew when its own file changes, not when a file it calls into does: what is
-    compiled calls only compiled functions of the same file.
+    compiled calls only compiled functions of the same file, and `find_byte`.
     """
-    wrapped: Function = numba.njit(nogil=True)(function)
+    wrapped: Function = numba.njit(nogil=True, _nrt=False)(function)
     with contextlib.suppress(RuntimeError):  # where the source is no file, as in a zip archive, there is no cache
         wrapped.enable_caching()  # type: ignore[attr-defined]
     return wrapped
+
+
+@intrinsic  # type: ignore[misc]
+def _memchr(context: Any, data: Any, start: Any, size: Any, byte: Any) -> Any:
+    """C's memchr over data[start : start + size]: how far from its first byte the byte is found, or below 0."""
+
+    def generate(target: Any, builder: Any, signature: Any, args: Any) -> Any:
+        byte_pointer, number, small = ir.IntType(8).as_pointer(), ir.IntType(64), ir.IntType(32)
+        array = target.make_array(signature.args[0])(target, builder, args[0])
+        begin = builder.gep(builder.bitcast(array.data, byte_pointer), [args[1]])
+        kind = ir.FunctionType(byte_pointer, [byte_pointer, small, number])
+        found = cgutils.get_or_insert_function(builder.module, kind, "memchr")
+        at = builder.call(found, [begin, builder.trunc(args[3], small), args[2]])
+        return builder.sub(builder.ptrtoint(at, number), builder.ptrtoint(begin, number))
+
+    return types.int64(data, types.int64, types.int64, types.int64), generate
+
+
+@compiled
+def find_byte(data: Any, i: int, end: int, byte: int) -> int:
+    """Position of the first such byte of data[i:end]; `end` where there is none. `data` is an array of uint8 without gaps."""
+    if i >= end:
+        return end
+    far = _memchr(data, np.int64(i), np.int64(end) - np.int64(i), np.int64(byte))
+    return i + far if far >= 0 else end

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hoptrace.transforms.grammar import Grammars, Tables
-from hoptrace.transforms.jit import compiled
+from hoptrace.transforms.jit import compiled, find_byte
 
 Array = np.ndarray[Any, Any]
 
@@ -35,11 +35,11 @@ def _find(data: Any, i: int, end: int, pool: Any, at: int, size: int) -> int:
     """Where the literal is first found from i on; `end` where it is not."""
     first = pool[at]
     last = end - size + 1
-    if last <= i:
-        return end
-    for k in range(np.uint64(i), np.uint64(last)):
-        if data[k] == first and _equal(data, np.int64(k), end, pool, at, size):
-            return np.int64(k)
+    k = find_byte(data, i, last, first)
+    while k < last:
+        if _equal(data, k, end, pool, at, size):
+            return k
+        k = find_byte(data, k + 1, last, first)
     return end
 
 
@@ -63,10 +63,7 @@ def _address(data: Any, i: int, end: int) -> int:
             k += 2 if data[k] == 92 else 1
         if k < end:
             i = k + 1
-    for k in range(np.uint64(i), np.uint64(end)):
-        if data[k] == 62:
-            return np.int64(k)
-    return end
+    return find_byte(data, i, end, 62)
 
 
 @compiled
@@ -123,10 +120,10 @@ def _capture(data: Any, i: int, end: int, pool: Any, kind: int, at: int, size: i
             k += 1
         return k if k > i else -1
     if kind == 5:
-        for at_k in range(np.uint64(i), np.uint64(end)):
-            if data[at_k] == 44 and at_k + np.uint64(1) < np.uint64(end) and data[at_k + np.uint64(1)] == 32:
-                return np.int64(at_k)
-        return end
+        k = find_byte(data, i, end - 1, 44)
+        while k < end - 1 and data[k + 1] != 32:
+            k = find_byte(data, k + 1, end - 1, 44)
+        return k if k < end - 1 else end
     if kind == 6:
         return _find_last(data, i, end, pool, at, size) if size else end
     if kind == 9:
@@ -411,20 +408,13 @@ def _said(data: Any, i: int, end: int, pool: Any, holds: Any, lacks: Any) -> boo
 
 @compiled
 def _match(
-    data: Any, texts: Any, ends: Any, programs: Any, services: Any, after: Any, tables: Any, rows: Any, bases: Any
-) -> Any:
-    lines = texts.size
-    width = np.int64(1)
-    for n in range(tables.slots.size):
-        width = max(width, tables.slots[n] + 1)
-    spans = np.empty((lines * 4 + width, 2), np.int32)
-    base = 0
-    memo = np.full((tables.node.size, 2), -1, np.int32)
-    for line in range(lines):
+    data: Any, texts: Any, ends: Any, programs: Any, services: Any, after: Any, tables: Any, rows: Any, bases: Any,
+    memo: Any, spans: Any, width: int, first: int, base: int,
+) -> tuple[int, int]:  # fmt: skip
+    """(line, base): the first line, from `first` on, that has no room left in spans, of `width` a line; how much is filled."""
+    for line in range(first, texts.size):
         if base + width > spans.shape[0]:
-            bigger = np.empty((spans.shape[0] * 2, 2), np.int32)
-            bigger[:base] = spans[:base]
-            spans = bigger
+            return line, base
         program = np.int64(programs[line])
         start = np.int64(texts[line])
         end = np.int64(ends[line])
@@ -481,9 +471,9 @@ def _match(
                 else:
                     tagged += tables.alike[failed]
             if rows[line] >= 0:
-                base += tables.slots[row]
+                base += np.int64(tables.slots[row])
                 break
-    return spans[:base].copy()
+    return texts.size, base
 
 
 @compiled
@@ -568,8 +558,17 @@ def _matched(
 ) -> tuple[Array, Array, Array]:
     rows = np.empty(texts.size, np.int32)
     bases = np.empty(texts.size, np.int64)
-    spans = _match(data, texts, ends, programs, services, after, tables, rows, bases)
-    return rows, bases, spans
+    memo = np.full((tables.node.size, 2), -1, np.int32)
+    width = int(tables.slots.max(initial=0)) + 1
+    spans = np.empty((texts.size * 6 + width, 2), np.int32)
+    line, base = 0, 0
+    while True:
+        line, base = _match(
+            data, texts, ends, programs, services, after, tables, rows, bases, memo, spans, width, line, base
+        )
+        if line == texts.size:
+            return rows, bases, spans[:base]
+        spans = np.concatenate([spans, np.empty_like(spans)])
 
 
 def _regex_lines(rows: Array, grammars: Grammars) -> Array:

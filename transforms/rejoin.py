@@ -54,7 +54,8 @@ def make_whole(chunk: Chunk, data: bytes) -> Whole:
     raw = line_ends(chunk.data + chunk.following).astype(np.int64)
     begins = np.concatenate(([0], raw[:-1] + 1))
     whole.spoken_for[repeats[0, repeats[0] < own]] = True
-    _count_again(heads.host, begins, raw, repeats[0], repeats[1], NEAR_BYTES, whole.again)
+    before = np.full(len(heads.hosts), -1, np.int64)
+    _count_again(heads.host, begins, raw, repeats[0], repeats[1], NEAR_BYTES, before, whole.again)
     return _join_parts(text, heads, parts, (begins, raw), whole)
 
 
@@ -241,14 +242,10 @@ def _find_repeats(data: bytes, heads: Heads) -> Array:
 
 
 @compiled
-def _count_again(host: Any, begins: Any, ends: Any, lines: Any, times: Any, near: int, again: Any) -> None:
-    """Adds to again[line] how often the line came again."""
-    if not lines.size:
-        return
-    most: Any = 0
-    for line in range(host.size):
-        most = max(most, np.int64(host[line]))
-    before = np.full(most + 1, -1, np.int64)
+def _count_again(
+    host: Any, begins: Any, ends: Any, lines: Any, times: Any, near: int, before: Any, again: Any
+) -> None:
+    """Adds to again[line] how often the line came again; `before`: of each host -1, to note its line before in."""
     n = 0
     for line in range(host.size):
         if host[line] < 0:
