@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -51,11 +51,25 @@ TOKEN = regex.compile(r"\{\{|\}\}|\{\?|\?\}|\{\*\}|\{(?<name>-|\w+)(?::(?<type>[
 IDS = regex.compile(
     r"(?:\(\?!(?<never>[^()\[\]]*)\))?(?<parts>\[(?<chars>[^\[\]]+)\]\{\d+,?\d*\}(?:-\[(?P=chars)\]\{\d+,?\d*\}){0,2})"
 )
+GROUP = regex.compile(r"(?<!\\)\(\?P?<(\w+)>")
 PART = regex.compile(r"\{(?<least>\d+)(?<open>,?)(?<most>\d*)\}")
 BEGINS = regex.compile(r"\{(?<name>queue_id|session)\}(?<after>[^{}]+)")
 KEYS = frozenset({"kind", "services", "text", "regex", "starts", "holds", "lacks", "set", "example", "yields"})
 SERVICES = 62
 EVERY = (1 << (SERVICES + 1)) - 1
+
+
+class Pattern:
+    """A row's regular expression, compiled when a line first needs it: most never are, and each takes a millisecond."""
+
+    def __init__(self, where: str, text: str) -> None:
+        self.where, self.text = where, text
+
+    @cached_property
+    def compiled(self) -> "regex.Pattern[bytes]":
+        """Raises HoptraceError naming the row where it is no pattern."""
+        _compiled(self.where, "regex", self.text)
+        return regex.compile(self.text.encode(), regex.DOTALL | regex.VERSION1)
 
 
 @dataclass(frozen=True)
@@ -66,7 +80,7 @@ class Row:
     services: tuple[str, ...]
     has_id: bool
     text: str | None
-    pattern: "regex.Pattern[bytes] | None"
+    pattern: Pattern | None
     starts: str
     fields: tuple[str, ...]
     constants: Mapping[str, str | int]
@@ -231,10 +245,10 @@ def _row(where: str, row: Mapping[str, Any], pool: bytearray, reply: bool, begin
             raise HoptraceError(f"{where}: a regex row takes neither holds nor lacks; write them into the regex")
         if "starts" not in row:
             raise HoptraceError(f"{where}: a regex needs starts = the literal text it begins with ('' for any)")
-        text = _compiled(where, "regex", row["regex"])
-        _check_fields(where, text.groupindex)
-        pattern = regex.compile(row["regex"].encode(), regex.DOTALL | regex.VERSION1)
-        fields = (name,) * has_id + tuple(group for group in text.groupindex if not (has_id and group == name))
+        groups = list(dict.fromkeys(GROUP.findall(str(row["regex"]))))
+        _check_fields(where, groups)
+        pattern = Pattern(where, str(row["regex"]))
+        fields = (name,) * has_id + tuple(group for group in groups if not (has_id and group == name))
         return Row(kind, tuple(services), has_id, None, pattern, bare, fields, constants, (), after)
     tokens = list(_tokens(where, bare))
     fields = (name,) * has_id

@@ -10,6 +10,9 @@ import pyarrow as pa
 from hoptrace.transforms.jit import compiled
 
 
+NO_BITS = np.empty(0, np.uint8)
+
+
 @compiled
 def _mix(h: Any) -> Any:
     """Spreads every bit of `h` over all 64 (the finalizer of MurmurHash3, variant 13 by D. Stafford)."""
@@ -39,10 +42,16 @@ def _hash_bytes(data: Any, start: int, end: int, seed: Any) -> Any:
 
 
 @compiled
-def _hash_strings(data: Any, offsets: Any, valid: Any, seeds: Any, out: Any) -> None:
+def _known(bits: Any, k: int) -> Any:
+    """Whether bit k of an Arrow validity bitmap is set; all are, in an empty one."""
+    return not bits.size or (bits[k >> 3] >> (k & 7)) & 1
+
+
+@compiled
+def _hash_strings(data: Any, offsets: Any, bits: Any, first: int, seeds: Any, out: Any) -> None:
     for k in range(out.size):
         seed = seeds[k % seeds.size]
-        if valid[k]:
+        if _known(bits, first + k):
             out[k] = _hash_bytes(data, offsets[k], offsets[k + 1], seed)
         else:
             out[k] = _mix(seed ^ np.uint64(0xD6E8FEB86659FD93))
@@ -58,38 +67,41 @@ def _hash_spans(data: Any, starts: Any, ends: Any, seeds: Any, out: Any) -> None
 
 
 @compiled
-def _hash_ints(values: Any, valid: Any, seeds: Any, out: Any) -> None:
+def _hash_ints(values: Any, bits: Any, first: int, seeds: Any, out: Any) -> None:
     for k in range(out.size):
         seed = seeds[k % seeds.size]
-        if valid[k]:
+        if _known(bits, first + k):
             out[k] = _mix(_mix(seed ^ np.uint64(8)) ^ (np.uint64(values[k]) * np.uint64(0x9FB21C651E98DF25)))
         else:
             out[k] = _mix(seed ^ np.uint64(0xD6E8FEB86659FD93))
 
 
-def _array(buffer: pa.Buffer | None, dtype: type[np.generic], start: int, count: int) -> np.ndarray[Any, Any]:
+def _array(buffer: pa.Buffer | None, dtype: np.dtype[Any], start: int, count: int) -> np.ndarray[Any, Any]:
     if buffer is None or not buffer.size:
-        return np.zeros(max(count, 1), dtype)
-    size = np.dtype(dtype).itemsize
-    return np.frombuffer(memoryview(buffer), dtype, count, start * size)
+        return np.zeros(count, dtype)
+    return np.frombuffer(memoryview(buffer), dtype, count, start * dtype.itemsize)
 
 
 def _hash(series: pl.Series, seeds: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     out = np.empty(len(series), np.uint64)
     if not len(series):
         return out
-    valid = series.is_not_null().to_numpy()
-    if series.dtype.is_integer() or series.dtype.is_temporal() or series.dtype == pl.Boolean:
-        ints = series.to_physical()
-        if ints.dtype == pl.UInt64:
-            _hash_ints(ints.fill_null(0).to_numpy().view(np.int64), valid, seeds, out)
-        else:
-            _hash_ints(ints.cast(pl.Int64).fill_null(0).to_numpy(), valid, seeds, out)
-        return out
-    strings = series.cast(pl.String).rechunk().to_arrow().cast(pa.large_string())
-    _, offsets, data = strings.buffers()
-    ends = _array(offsets, np.int64, strings.offset, len(strings) + 1)
-    _hash_strings(_array(data, np.uint8, 0, data.size if data else 0), ends, valid, seeds, out)
+    if series.dtype == pl.Boolean:
+        series = series.cast(pl.UInt8)
+    whole = series.dtype.is_integer() or series.dtype.is_temporal()
+    if whole:
+        arrow = series.to_physical().to_arrow()
+    else:
+        arrow = (series if series.dtype == pl.String else series.cast(pl.String)).to_arrow().cast(pa.large_string())
+    bits, *buffers = arrow.buffers()
+    known = np.frombuffer(memoryview(bits), np.uint8) if bits is not None and arrow.null_count else NO_BITS
+    if whole:
+        values = _array(buffers[0], np.dtype(arrow.type.to_pandas_dtype()), arrow.offset, len(arrow))
+        _hash_ints(values, known, arrow.offset, seeds, out)
+    else:
+        ends = _array(buffers[0], np.dtype(np.int64), arrow.offset, len(arrow) + 1)
+        data = _array(buffers[1], np.dtype(np.uint8), 0, buffers[1].size if buffers[1] else 1)
+        _hash_strings(data, ends, known, arrow.offset, seeds, out)
     return out
 
 

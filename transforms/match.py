@@ -587,7 +587,7 @@ def _by_regex(data: Array, start: int, end: int, number: int, grammars: Grammars
     text = data[start:end].tobytes()
     after = row.after.encode()
     skip = text.index(after) + len(after) if row.has_id else 0
-    found = row.pattern.fullmatch(text, skip) if row.pattern else None
+    found = row.pattern.compiled.fullmatch(text, skip) if row.pattern else None
     if found is None:
         return None
     spans = [(start, start + skip - len(after))] if row.has_id else []

@@ -185,10 +185,30 @@ def put_together(parts: list[pl.DataFrame]) -> pl.DataFrame:
 
 def add_up(parts: list[pl.DataFrame]) -> pl.DataFrame:
     """PARTIAL frames as one DELAY_STATS (hour in microseconds) in order, equal keys summed."""
-    every = put_together(parts).group_by(KEYS).agg(C("recipients").sum(), C("messages").sum())
-    return every.select(C(name).cast(pl.String) if dtype == TEXT else C(name) for name, dtype in PARTIAL.items()).sort(
-        KEYS, nulls_last=False
+    every = put_together(parts)
+    place = pl.Series([0], dtype=pl.UInt64).new_from_index(0, every.height)
+    for name in KEYS:
+        ranks, count = rank(every[name])
+        place = place * count + ranks
+    summed = (
+        every.select(place=place, recipients="recipients", messages="messages")
+        .with_row_index("row")
+        .group_by("place")
+        .agg(C("recipients", "messages").sum(), C("row").first())
+        .sort("place")
     )
+    keys = every.select(KEYS)[summed["row"]]
+    words = [name for name, dtype in PARTIAL.items() if dtype == TEXT]
+    return keys.with_columns(C(words).cast(pl.String)).hstack(summed.select("recipients", "messages"))
+
+
+def rank(values: pl.Series) -> tuple[pl.Series, int]:
+    """(of each value its number among the distinct ones in order, null first; how many there are)."""
+    found = values.unique().to_frame("value")
+    words = found.with_columns(word=C("value").cast(pl.String) if values.dtype == TEXT else "value")
+    ordered = words.sort("word", nulls_last=False).with_columns(rank=pl.int_range(pl.len(), dtype=pl.UInt64))
+    ranks = values.to_frame("value").join(ordered, on="value", how="left", nulls_equal=True, maintain_order="left")
+    return ranks["rank"], ordered.height
 
 
 def cut_tail(stats: pl.DataFrame, late_us: int) -> pl.DataFrame:
