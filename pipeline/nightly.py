@@ -38,6 +38,7 @@ RANGE_BYTES = 256 << 20
 SHARD_BYTES = 192 << 20
 """Log bytes per shard: few shards cost less on one machine, small ones less memory."""
 
+
 def trace_night(p: beam.Pipeline, ranges: Sequence[Range], state: pl.DataFrame, plan: Plan, target: Target) -> None:
     """The whole flow of one night."""
     told, state = state.filter(C("kind").is_in(STATE_KINDS)), state.filter(~C("kind").is_in(STATE_KINDS))

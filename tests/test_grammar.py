@@ -44,9 +44,9 @@ def grammar_of(line: str) -> oracle.Grammar:
 
 
 def same(fast: dict[str, Any], fields: dict[str, Any], service: str | None) -> bool:
-    """Whether the fast engine yields these fields; it also tells the service, and the ID that a reply names."""
+    """Whether the fast engine yields these fields; it also tells the ID that a reply names, and of some kinds the service."""
     extra = set() if "next_queue_id" in fields else {"next_queue_id"}
-    told = {"service": service} if service else {}
+    told = {"service": service} if service and "service" in fast else {}
     return {name: value for name, value in fast.items() if name not in extra} == told | fields
 
 

@@ -387,7 +387,6 @@ def test_grammars_travel_by_name() -> None:
         ({"kind": "leave", "text": "x{", "example": "x"}, "lone {"),
         ({"kind": "leave", "text": "{*}x", "example": "x"}, "at the end"),
         ({"kind": "leave", "text": "x", "regex": "x", "example": "x"}, "either text or regex"),
-        ({"kind": "leave", "regex": "(", "starts": "", "example": "x"}, "no pattern"),
         ({"kind": "leave", "regex": "x", "example": "x"}, "needs starts"),
         ({"kind": "leave", "text": "x", "example": "x", "set": {"colour": "red"}}, "colour"),
         ({"kind": "leave", "text": "x", "example": "x", "sets": {}}, "unknown key 'sets'"),
@@ -396,6 +395,20 @@ def test_grammars_travel_by_name() -> None:
 def test_wrong_rows_are_named(row: dict[str, Any], message: str) -> None:
     with pytest.raises(HoptraceError, match=message):
         compile_grammars([("some.toml", {"program": "some", "row": [row]})])
+
+
+def test_a_wrong_pattern_is_named_where_it_is_needed() -> None:
+    row = {"kind": "leave", "regex": "(", "starts": "", "example": "x"}
+    (compiled,) = compile_grammars([("some.toml", {"program": "some", "row": [row]})]).rows
+    assert compiled.pattern is not None
+    with pytest.raises(HoptraceError, match=r"some\.toml: row 1.*no pattern"):
+        _ = compiled.pattern.compiled
+
+
+def test_every_pattern_names_its_fields() -> None:
+    for row in GRAMMARS.rows:
+        if row.pattern is not None:
+            assert set(row.pattern.compiled.groupindex) <= set(row.fields), row.pattern.where
 
 
 def test_lines_ahead_give_events_but_count_in_no_table() -> None:

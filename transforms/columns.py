@@ -97,8 +97,20 @@ def valid_utf8(data: bytes) -> bytes:
 
 
 @compiled
-def _views(data: Any, starts: Any, ends: Any, constants: Any, views: Any, valid: Any) -> None:
-    """Arrow string views of [start, end); start -1 is null, -2 - n is constant n."""
+def _long_bytes(starts: Any, ends: Any) -> int:
+    """How many bytes do not lie in their views."""
+    total = np.int64(0)
+    for k in range(starts.size):
+        size = np.int64(ends[k]) - np.int64(starts[k])
+        if starts[k] >= 0 and size > 12:
+            total += size
+    return total
+
+
+@compiled
+def _views(data: Any, starts: Any, ends: Any, constants: Any, views: Any, valid: Any, out: Any) -> None:
+    """Arrow string views of [start, end), the bytes of long ones in `out`; start -1 is null, -2 - n is constant n."""
+    at = np.int64(0)
     for k in range(starts.size):
         start = np.int64(starts[k])
         if start < 0:
@@ -112,7 +124,10 @@ def _views(data: Any, starts: Any, ends: Any, constants: Any, views: Any, valid:
         if size > 12:
             views[k, 1] = np.int32(_word(data, start))
             views[k, 2] = 0
-            views[k, 3] = start
+            views[k, 3] = at
+            for j in range(size):
+                out[at + j] = data[start + j]
+            at += size
         elif start + 12 <= data.size:
             for part in range(3):
                 left = size - 4 * part
@@ -400,7 +415,7 @@ class Columns:
         slots: Mapping[str, Array],
         constants: Sequence[str | int],
     ) -> None:
-        self.data, self.array = pa.py_buffer(data), np.frombuffer(data, np.uint8)
+        self.array = np.frombuffer(data, np.uint8)
         self.rows, self.bases, self.spans, self.slots = rows, bases, spans, slots
         pool = "".join(str(value) for value in constants).encode()
         self.pool = pa.py_buffer(pool or b"\0")
@@ -426,15 +441,12 @@ class Columns:
         return starts, ends
 
     def strings(self, starts: Array, ends: Array) -> pl.Series:
-        """Strings at these spans; null where start is -1."""
+        """Strings at these spans; null where start is -1. They hold no more of the chunk than themselves."""
         views = np.empty((starts.size, 4), np.int32)
         valid = np.empty(starts.size, np.bool_)
-        _views(self.array, starts, ends, self.constants, views, valid)
-        bits = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little").tobytes())
-        buffers = [bits, pa.py_buffer(views.data), self.data, self.pool]
-        series = pl.from_arrow(pa.Array.from_buffers(pa.string_view(), starts.size, buffers))
-        assert isinstance(series, pl.Series)
-        return series
+        out = np.empty(max(1, _long_bytes(starts, ends)), np.uint8)
+        _views(self.array, starts, ends, self.constants, views, valid, out)
+        return _series_of(views, valid, [pa.py_buffer(out.data), self.pool])
 
     def message_ids(self, name: str) -> pl.Series:
         """Message-IDs without blanks and brackets around them."""
@@ -465,14 +477,35 @@ class Columns:
         return [nullable(part) for part in out]
 
 
-def _constant_view(value: bytes, at: int) -> tuple[Array, int]:
+def _series_of(views: Array, valid: Array, buffers: list[pa.Buffer]) -> pl.Series:
+    """The strings of Arrow string views over `buffers`."""
+    bits = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little").tobytes())
+    array = pa.Array.from_buffers(pa.string_view(), len(views), [bits, pa.py_buffer(views.data), *buffers])
+    series = pl.from_arrow(array)
+    assert isinstance(series, pl.Series)
+    return series
+
+
+def words_at(words: Sequence[str | None], numbers: Array) -> pl.Series:
+    """Of each number the word of that number, null where that is None or the number below 0."""
+    table, at = np.zeros((len(words) + 1, 4), np.int32), 0
+    for n, word in enumerate(words):
+        if word is not None:
+            table[n], at = _constant_view(word.encode(), at, 0)
+    valid = np.array([word is not None for word in (*words, None)])
+    pool = "".join(word or "" for word in words).encode() or b"\0"
+    views = np.take(table.view(np.complex128)[:, 0], numbers)
+    return _series_of(views.view(np.int32).reshape(-1, 4), valid[numbers], [pa.py_buffer(pool)])
+
+
+def _constant_view(value: bytes, at: int, buffer: int = 1) -> tuple[Array, int]:
     raw = np.zeros(16, np.uint8)
     raw[:4] = np.frombuffer(np.int32(len(value)).tobytes(), np.uint8)
     if len(value) <= 12:
         raw[4 : 4 + len(value)] = np.frombuffer(value, np.uint8)
     else:
         raw[4:8] = np.frombuffer(value[:4], np.uint8)
-        raw[8:16] = np.frombuffer(np.array([1, at], np.int32).tobytes(), np.uint8)
+        raw[8:16] = np.frombuffer(np.array([buffer, at], np.int32).tobytes(), np.uint8)
     return raw.view(np.int32), at + len(value)
 
 

@@ -566,6 +566,19 @@ def _line_ends(data: Any, words: Any, ends: Any) -> int:
     return k
 
 
+@compiled
+def _count_feeds(data: Any) -> int:
+    feeds = np.int64(0)
+    for i in range(np.uint64(data.size)):
+        feeds += np.int64(data[i] == 10)
+    return feeds
+
+
+def count_lines(data: bytes) -> int:
+    """How many lines end in `data`."""
+    return int(_count_feeds(np.frombuffer(data, np.uint8)))
+
+
 def line_ends(data: bytes | Array) -> Array:
     """Positions (int32) of the line feeds of a chunk, which ends with one."""
     array = np.frombuffer(data, np.uint8)

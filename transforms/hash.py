@@ -9,7 +9,6 @@ import pyarrow as pa
 
 from hoptrace.transforms.jit import compiled
 
-
 NO_BITS = np.empty(0, np.uint8)
 
 

@@ -59,9 +59,9 @@ def compiled(function: Function) -> Function:
     return wrapped
 
 
-@intrinsic  # type: ignore[misc]
-def _memchr(context: Any, data: Any, start: Any, size: Any, byte: Any) -> Any:
-    """C's memchr over data[start : start + size]: how far from its first byte the byte is found, or below 0."""
+@intrinsic
+def _memchr(_context: Any, data: Any, _start: Any, _size: Any, _byte: Any) -> Any:
+    """C's memchr over `_size` bytes of data from `_start` on: how far from its first byte the byte is found, or below 0."""
 
     def generate(target: Any, builder: Any, signature: Any, args: Any) -> Any:
         byte_pointer, number, small = ir.IntType(8).as_pointer(), ir.IntType(64), ir.IntType(32)

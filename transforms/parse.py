@@ -10,8 +10,9 @@ from hoptrace.schemas.coverage import HOLES
 from hoptrace.schemas.errors import HoptraceError
 from hoptrace.schemas.events import EVENTS, KINDS
 from hoptrace.schemas.fleet import Fleet
-from hoptrace.transforms.columns import NONE, Columns, nullable, valid_utf8
+from hoptrace.transforms.columns import NONE, Columns, nullable, valid_utf8, words_at
 from hoptrace.transforms.cut import Heads, line_ends
+from hoptrace.transforms.frames import shards_of
 from hoptrace.transforms.grammar import QUIET, REPLIES, Grammars
 from hoptrace.transforms.hash import hash_spans, hash_strings
 from hoptrace.transforms.kinds import Kinds, whole_events
@@ -53,6 +54,9 @@ NUMBER = r"^(-?[0-9]+(?:\.[0-9]+)?)$"
 ONCE = ("connect", "disconnect", "arrive", "message", "queue", "leave")
 """Kinds that are not counted: how often such a line stands for itself says nothing."""
 
+SERVICE_KINDS = ("attempt", "store", "mailbox")
+"""Kinds whose daemon says what became of a message: a mailer, a transport or a protocol."""
+
 EVENT, SILENT, STRANGE, ELSEWHERE, AHEAD = range(5)
 
 
@@ -73,9 +77,9 @@ class Window:
 class Parsed:
     """What a chunk says.
 
-    `kinds`: the events by kind, in the order of their lines, with `key`, the hash of host and queue ID. `coverage`, `unparsed`:
-    partial sums of those tables; lines without a stamp stand under hour null. `counts`: lines = events + quiet + unparsed +
-    outside (stamped outside the window).
+    `kinds`: the events by kind, within a shard in the order of their lines, with `key`, the hash of host and queue ID.
+    `coverage`, `unparsed`: partial sums of those tables; lines without a stamp stand under hour null. `counts`: lines =
+    events + quiet + unparsed + outside (stamped outside the window).
     """
 
     kinds: Kinds
@@ -102,8 +106,8 @@ class _Lines:
     tag: Array
 
 
-def parse_chunk(chunk: Chunk, r: Range, grammars: Grammars, fleet: Fleet, window: Window) -> Parsed:
-    r"""The events, coverage and unparsed lines of a chunk of the file range `r`.
+def parse_chunk(chunk: Chunk, r: Range, grammars: Grammars, fleet: Fleet, window: Window, shards: int = 1) -> Parsed:
+    r"""The events, coverage and unparsed lines of a chunk of the file range `r`, each kind's events by the shard of their key.
 
     Bytes that are no valid UTF-8 become `\xNN`. Raises HoptraceError where the chunk is larger than 2 GiB.
     """
@@ -133,7 +137,7 @@ def parse_chunk(chunk: Chunk, r: Range, grammars: Grammars, fleet: Fleet, window
         fate[inside & (lines.stamp >= window.counted_until)] = AHEAD
     columns = Columns(data, rows[told], bases[told], spans, grammars.fields, grammars.constants)
     tells = _told(columns, known[told], repeat[told], grammars)
-    kinds = _kinds(columns, tells, lines, heads, r, grammars)
+    kinds = _kinds(columns, tells, lines, heads, r, grammars, shards)
     coverage = _coverage(lines, fate, tells.line, _contradictions(kinds.get("arrive"), tells))
     unparsed = _unparsed(columns, heads, lines, np.flatnonzero(fate == STRANGE))
     tally = np.bincount(fate, minlength=5).tolist()
@@ -210,15 +214,17 @@ def _told(columns: Columns, line: Array, repeat: Array, grammars: Grammars) -> _
 
 
 def _kinds(
-    columns: Columns, told: _Told, lines: _Lines, heads: Heads, r: Range, grammars: Grammars
+    columns: Columns, told: _Told, lines: _Lines, heads: Heads, r: Range, grammars: Grammars, shards: int
 ) -> dict[str, pl.DataFrame]:
-    """The events by kind, each with the columns that its lines yield."""
-    order = np.argsort(told.kind, kind="stable")
+    """The events by kind and by the shard of their key, each with the columns that its lines yield."""
+    keys = _keys(columns, lines, told.line)
+    order = np.argsort(told.kind.astype(np.uint32) * np.uint32(shards) + shards_of(keys, shards), kind="stable")
     ends = np.cumsum(np.bincount(told.kind, minlength=len(KINDS)))
     return {
         kind: _events(
             kind,
             Columns.over(columns, columns.rows[at], columns.bases[at], columns.spans),
+            keys[at],
             told.line[at],
             told.repeat[at],
             lines,
@@ -232,18 +238,27 @@ def _kinds(
 
 
 def _events(
-    kind: str, columns: Columns, at: Array, repeat: Array, lines: _Lines, heads: Heads, r: Range, grammars: Grammars
+    kind: str,
+    columns: Columns,
+    keys: Array,
+    at: Array,
+    repeat: Array,
+    lines: _Lines,
+    heads: Heads,
+    r: Range,
+    grammars: Grammars,
 ) -> pl.DataFrame:
     """The events of one kind, of the lines `at`, whose rows and fields `columns` knows."""
     tag = lines.tag[at]
     out = {
-        "key": _keys(columns, lines, at),
+        "key": pl.Series(keys),
         "stamp": pl.Series(lines.stamp[at]),
-        "host": _taken(lines.hosts, lines.host[at]),
+        "host": words_at(lines.hosts, lines.host[at]),
         "place": pl.Series(lines.offset[at] | r.place),
-        "instance": _taken([tag.instance for tag in lines.tags], tag),
-        "service": _taken([tag.service for tag in lines.tags], tag),
+        "instance": words_at([tag.instance for tag in lines.tags], tag),
     }
+    if kind in SERVICE_KINDS:
+        out["service"] = words_at([tag.service for tag in lines.tags], tag)
     if kind in PROCESS_KINDS:
         pid = heads.pid[at]
         out["pid"] = nullable(np.where(pid < 0, NONE, pid))
@@ -260,10 +275,10 @@ def _events(
     return _one_each(pl.DataFrame([series.alias(name) for name, series in out.items()]), columns)
 
 
-def _keys(columns: Columns, lines: _Lines, at: Array) -> pl.Series:
+def _keys(columns: Columns, lines: _Lines, at: Array) -> Array:
     """The hash of host and queue ID, as `hash_columns` makes it."""
     seeds = hash_strings(pl.Series(lines.hosts, dtype=pl.String)).to_numpy()
-    return pl.Series(hash_spans(columns.array, *columns.field("queue_id"), seeds[lines.host[at]]))
+    return hash_spans(columns.array, *columns.field("queue_id"), seeds[lines.host[at]])
 
 
 def _one_each(events: pl.DataFrame, columns: Columns) -> pl.DataFrame:
@@ -276,12 +291,6 @@ def _one_each(events: pl.DataFrame, columns: Columns) -> pl.DataFrame:
     each = pl.col("recipient").str.extract_all(ADDRESS).list.eval(pl.element().str.replace("^<(.*)>$", "$1"))
     alone = pl.concat_list("recipient")
     return events.with_columns(recipient=pl.when(pl.Series(lists)).then(each).otherwise(alone)).explode("recipient")
-
-
-def _taken(values: list[Any], at: Array) -> pl.Series:
-    return pl.Series([*values, None], dtype=pl.String).gather(
-        pl.Series(np.where(at < 0, len(values), at), dtype=pl.UInt32)
-    )
 
 
 def _column(columns: Columns, name: str) -> dict[str, pl.Series]:
@@ -327,7 +336,7 @@ def _contradictions(arrivals: pl.DataFrame | None, told: _Told) -> Array:
     """(2, lines that tell something): whether a line that begins a message contradicts its queue ID in its zone, in its year."""
     marks = np.zeros((2, told.line.size), np.bool_)
     if arrivals is not None and "queue_id" in arrivals.columns:
-        lines = arrivals.select("place", "queue_id", "stamp").unique("place", maintain_order=True)
+        lines = arrivals.select("place", "queue_id", "stamp").unique("place").sort("place")
         marks[:, told.kind == KINDS.index("arrive")] = conflicts(lines["queue_id"], lines["stamp"])
     return marks
 
@@ -351,7 +360,7 @@ def _coverage(lines: _Lines, fate: Array, event_lines: Array, conflicting: Array
     zone, year = total(marks[0, counted]), total(marks[1, counted])
     frame = pl.DataFrame(
         {
-            "host": _taken(lines.hosts, host[runs]),
+            "host": words_at(lines.hosts, host[runs]),
             "hour": nullable(np.where(minute[runs] == NONE, NONE, minute[runs] // HOUR * HOUR)),
             "lines": np.diff(runs, append=counted.size).astype(np.int64),
             "bytes": total(lines.size[counted]),
@@ -394,7 +403,7 @@ def _read_ahead(lines: _Lines, fate: Array) -> pl.DataFrame:
     stamp = lines.stamp[ahead]
     read = pl.DataFrame(
         {
-            "host": _taken(lines.hosts, lines.host[ahead]),
+            "host": words_at(lines.hosts, lines.host[ahead]),
             "hour": pl.Series(stamp // HOUR * HOUR, dtype=pl.Int64),
             "read_at": pl.Series(stamp, dtype=pl.Int64),
             "minutes_ahead": pl.Series(_minute_bits(stamp), dtype=pl.Int64),
@@ -406,11 +415,11 @@ def _read_ahead(lines: _Lines, fate: Array) -> pl.DataFrame:
 def _unparsed(columns: Columns, heads: Heads, lines: _Lines, at: Array) -> pl.DataFrame:
     if not at.size:
         return pl.DataFrame(schema=UNPARSED_PARTIAL)
-    program = _taken([tag.name for tag in lines.tags], lines.tag[at])
+    program = words_at([tag.name for tag in lines.tags], lines.tag[at])
     return count_templates(
         columns,
         program,
-        _taken(lines.hosts, lines.host[at]),
+        words_at(lines.hosts, lines.host[at]),
         (heads.texts[at], heads.text_ends[at]),
         (heads.starts[at], heads.ends[at]),
     )

@@ -101,7 +101,7 @@ class ParseRange(WorkAhead):
             return
         assert self.grammars is not None
         fleet, shards = self.plan.fleet, self.plan.shards
-        parsed = parse_chunk(item, r, self.grammars, fleet, self.plan.night.window)
+        parsed = parse_chunk(item, r, self.grammars, fleet, self.plan.night.window, shards)
         kinds = set_clocks(parsed.kinds, {name: host.clock_offset_us for name, host in fleet.hosts.items()})
         owned = dict(own_hops(kinds))
         for kind, frame in owned.items():

@@ -6,6 +6,7 @@ from typing import BinaryIO
 
 from isal import isal_zlib
 
+from hoptrace.transforms.cut import count_lines
 from hoptrace.transforms.decompress import MAGIC_BYTES, Damage, compression_of, decompress
 from hoptrace.transforms.storage import open_file
 
@@ -78,21 +79,16 @@ def read_chunks(r: Range, chunk_bytes: int) -> Iterator[Chunk | FileReport]:
     try:
         with open_file(r.path, max(0, r.start - 1)) as stream:
             for chunk in cut_range(stream, r, lines, Meter(report)):
-                report.lines += line_count(chunk)
+                report.lines += count_lines(chunk.data)
                 yield chunk
     except Damage as error:
         for chunk in lines.rest(whole=False):
-            report.lines += line_count(chunk)
+            report.lines += count_lines(chunk.data)
             yield chunk
         report.cut = True
         report.error = f"{error}; the lines from byte {lines.offset} of its text on are missing"
     report.error = "; ".join(text for text in (report.error, lines.problem()) if text) or None
     yield report
-
-
-def line_count(chunk: Chunk) -> int:
-    """How many lines a chunk holds."""
-    return chunk.data.count(b"\n")
 
 
 def read_head(path: str, head_bytes: int) -> tuple[bytes, bool]:

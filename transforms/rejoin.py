@@ -242,9 +242,7 @@ def _find_repeats(data: bytes, heads: Heads) -> Array:
 
 
 @compiled
-def _count_again(
-    host: Any, begins: Any, ends: Any, lines: Any, times: Any, near: int, before: Any, again: Any
-) -> None:
+def _count_again(host: Any, begins: Any, ends: Any, lines: Any, times: Any, near: int, before: Any, again: Any) -> None:
     """Adds to again[line] how often the line came again; `before`: of each host -1, to note its line before in."""
     n = 0
     for line in range(host.size):
