@@ -32,7 +32,7 @@ class WorkAhead(beam.DoFn):  # type: ignore[misc]
         for piece in self.pieces(element):
             assert self.pool is not None
             self.ahead.append(self.pool.submit(self.done, piece, side))
-            while len(self.ahead) > THREADS:
+            while len(self.ahead) > 2 * THREADS:
                 yield from self.ahead.popleft().result()
 
     def finish_bundle(self) -> Iterator[Any]:

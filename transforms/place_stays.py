@@ -12,7 +12,7 @@ from hoptrace.transforms.bundles import pack, unpack
 from hoptrace.transforms.plan import Keyed, Plan
 from hoptrace.transforms.roots import FOREST, place_hops
 
-PARTS = 3
+PARTS = 2
 """Traces come in so many times more shards than events: telling them takes memory, which the next shard can use again."""
 
 
