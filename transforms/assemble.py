@@ -120,25 +120,25 @@ def fold_holds(kinds: Kinds) -> pl.DataFrame:
     )
 
 
-def name_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
+def name_hops(kinds: Kinds, numbered: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
     """`spans` with host, queue_id and instance of each hop's first event; the queue's own daemons name the instance."""
-    own = {name: name for name in ("host", "queue_id", "instance")}
+    own = ("host", "queue_id", "instance")
     parts = [
-        lay_beside(part, first_of(kinds, KINDS[kind], own))
+        part.hstack(take(kinds, KINDS[kind], own)[part["first_row"]])
         for (kind,), part in spans.partition_by("first_kind", as_dict=True).items()
     ]
     nameless = spans.clear().with_columns(pl.lit(None, pl.String).alias(name) for name in own)
     named = pl.concat([nameless, *parts]).sort("hop_no")
     for kind in ("queue", "message", "leave"):
-        named = lay_beside(named, first_of(kinds, kind, {f"_{kind}": "instance"}))
+        named = lay_beside(named, first_of(numbered, kind, {f"_{kind}": "instance"}))
     return named.with_columns(instance=pl.coalesce("_queue", "_message", "_leave", "instance")).drop(
         "_queue", "_message", "_leave"
     )
 
 
-def fold_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
-    """One row per hop_no of numbered events: who brought it, what it is, when it came and went."""
-    hops = name_hops(kinds, spans.filter(tell_hops(kinds, LIFE, spans)))
+def fold_hops(events: Kinds, kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
+    """One row per hop_no: who brought it, what it is, when it came and went; of `events`, and of what `number_hops` makes of them."""
+    hops = name_hops(events, kinds, spans.filter(tell_hops(kinds, LIFE, spans)))
     refused = {
         "refuse": take(kinds, "refuse", ["hop_no", "stamp", "action"]).filter(C("action").is_in(CLOSING_ACTIONS))
     }
@@ -215,7 +215,7 @@ def fold_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
         ),
     ).with_columns(closed=C("closed_at").is_not_null(), arrived=C("epoch"))
     hops = hops.with_columns(name_stays(hops))
-    return hops.drop("first_kind", *(name for name in hops.columns if name.startswith("_")))
+    return hops.drop("first_kind", "first_row", *(name for name in hops.columns if name.startswith("_")))
 
 
 def name_stays(hops: pl.DataFrame) -> pl.Series:
@@ -525,7 +525,7 @@ def assemble_kinds(kinds: Kinds, fleet: Fleet, hosts: frozenset[str]) -> Stays:
     if "store" in kinds and "action" in kinds["store"].columns:
         kinds["store"] = kinds["store"].filter((C("action") != "failed").fill_null(True))
     numbered, spans = number_hops(kinds)
-    hops = fold_hops(numbered, spans)
+    hops = fold_hops(kinds, numbered, spans)
     numbered, doors = part_strangers(forget_own_senders(numbered, hops), hops)
     said = fold_filters(numbered)
     recipients = fold_recipients(numbered, hops, said)

@@ -68,7 +68,7 @@ def fold_mailbox(lines: pl.DataFrame, night: Night) -> Mailboxes:
     lines = lines.with_columns(
         message_id=pl.when((C("message_id") != "") & ~cut_off).then("message_id"),
         protocol=pl.when(service.str.starts_with("lmtp")).then(pl.lit("lmtp")).otherwise(service),
-    ).sort("host", "stamp", "place", "action", "recipient", nulls_last=False)
+    ).sort("stamp", "place", "host", "action", "recipient", nulls_last=False)
     deliveries, sessions = lines.filter(by_delivery()), lines.filter(~by_delivery())
     rows = pl.concat([fold_deliveries(deliveries), fold_changes(sessions)], how="diagonal")
     seen = C("stamp") < night.ends_at
@@ -85,29 +85,35 @@ def by_delivery() -> pl.Expr:
     return C("action").is_in(list(DELIVERY)).fill_null(value=False)
 
 
+def name_alike(lines: pl.DataFrame) -> pl.DataFrame:
+    """`lines` of deliveries with _id and _alike, the hash of ALIKE."""
+    lines = lines.with_columns(_id=pl.when(C("queue_id").is_null()).then("message_id"))
+    return lines.with_columns(hash_columns(lines, ALIKE).alias("_alike"))
+
+
 def number_pairs(lines: pl.DataFrame) -> pl.DataFrame:
-    """`lines` of deliveries with _id, _alike, the hash of ALIKE; _run: lines alike, none further than PAIR_US from the next; and
-    _nth of its sort in there."""
-    lines = lines.with_columns(_id=pl.when(C("queue_id").is_null()).then("message_id"), _save=C("size").is_not_null())
-    lines = lines.with_columns(hash_columns(lines, ALIKE).alias("_alike"))
+    """`lines` of `name_alike` with _run: lines alike, none further than PAIR_US from the next; and _nth of its sort in there."""
     apart = (C("stamp") - C("stamp").shift() > PAIR_US).fill_null(value=False).cast(pl.Int64)
-    lines = lines.with_columns(_run=apart.cum_sum().over("_alike"))
+    lines = lines.with_columns(_run=apart.cum_sum().over("_alike"), _save=C("size").is_not_null())
     return lines.with_columns(_nth=C("stamp").cum_count().over("_alike", "_run", "_save"))
 
 
 def fold_deliveries(lines: pl.DataFrame) -> pl.DataFrame:
     """One row per delivery: mail_log's n-th save and the n-th other line about the same are one."""
     elsewhere = ~C("folder").str.contains(INBOX)
-    first = [C(name).first() for name in (*ALIKE[:-1], "stamp")]
+    lines = name_alike(lines)
     told = [C(name).drop_nulls().first() for name in ("size", "message_id", "reply", "protocol")]
-    rows = number_pairs(lines).group_by("_alike", "_run", "_nth", maintain_order=True).agg(*first, *told)
+    several = lines["_alike"].is_duplicated()
+    pairs = number_pairs(lines.filter(several)).group_by("_alike", "_run", "_nth", maintain_order=True)
+    paired = pairs.agg(*(C(name).first() for name in (*ALIKE[:-1], "stamp")), *told)
+    rows = pl.concat([lines.filter(~several), paired], how="diagonal")
     action = C("action").replace_strict(DELIVERY, return_dtype=pl.String)
     rows = rows.with_columns(
         at="stamp",
         session="queue_id",
         action=pl.when((C("action") == "stored") & elsewhere).then(pl.lit("filed")).otherwise(action),
     )
-    return rows.select(name for name in MAILBOX_EVENTS.columns if name in rows.columns)
+    return rows.select(name for name in MAILBOX_EVENTS.columns if name in paired.columns or name in ("at", "session"))
 
 
 def keep_pairs(lines: pl.DataFrame, ends_at: int) -> pl.DataFrame:
@@ -116,7 +122,7 @@ def keep_pairs(lines: pl.DataFrame, ends_at: int) -> pl.DataFrame:
     near = lines.filter(C("stamp") >= ends_at - PAIR_US).select(by).unique()
     late = C("stamp").max().over("_alike", "_run") >= ends_at - PAIR_US
     alike = lines.join(near, on=by, how="semi", nulls_equal=True, maintain_order="left")
-    return number_pairs(alike).filter(late).select(COLUMNS)
+    return number_pairs(name_alike(alike)).filter(late).select(COLUMNS)
 
 
 def number_sessions(lines: pl.DataFrame) -> pl.DataFrame:

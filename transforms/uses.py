@@ -15,12 +15,15 @@ TRANSACTION_US = 60_000_000
 
 CLOSING_ACTIONS = ("reject", "discard", "tempfail")
 NUMBER = {kind: number for number, kind in enumerate(KINDS)}
+KEYED = ("key", "host", "queue_id")
 TURNING = [NUMBER[kind] for kind in ("arrive", "message", "queue", "attempt", "leave", "delete", "requeue")]
 
 
 def number_hops(kinds: Kinds) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
-    """(`kinds` with hop_no, each in order of hop_no, stamp and place; in order of hop_no its first_seen, last_seen, first_kind).
+    """(`kinds` with hop_no, each in order of hop_no, stamp and place; in order of hop_no its first_seen, last_seen, and first_kind
+    and first_row, the number of its first event's kind and its place there).
 
+    What the key says already, host and queue ID, stays with refusals at the door only.
     Long queue IDs never come back. A short one starts anew where a client or a local submission is named, or where a
     Message-ID or an envelope appears after the queue was done with the ID.
     """
@@ -28,13 +31,15 @@ def number_hops(kinds: Kinds) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
     starts = ((C("key") != C("key").shift()).fill_null(True) | mark_starts(ordered, kinds)).alias("start")
     numbered = ordered.with_columns(starts).with_columns(hop_no=C("start").cum_sum().cast(pl.UInt32))
     last = numbered.filter(C("start").shift(-1).fill_null(True))["stamp"]
-    spans = numbered.filter("start").select("hop_no", first_seen="stamp", last_seen=last, first_kind="kind")
+    spans = numbered.filter("start").select("hop_no", first_seen="stamp", last_seen=last, first_kind="kind", first_row="row")
     parts = numbered.select("kind", "row", "hop_no").partition_by(
         "kind", as_dict=True, include_key=False, maintain_order=True
     )
     by_kind = {KINDS[kind]: part for (kind,), part in parts.items()}
     return {
-        kind: frame[by_kind[kind]["row"]].with_columns(by_kind[kind]["hop_no"])
+        kind: frame.drop(() if kind == "door" else KEYED, strict=False)[by_kind[kind]["row"]].with_columns(
+            by_kind[kind]["hop_no"]
+        )
         for kind, frame in kinds.items()
         if frame.height
     }, spans
