@@ -11,6 +11,7 @@ import polars as pl
 from hoptrace.schemas.delay_stats import DELAY_STATS, FEW, OTHER, RELATIVE_ERROR, TAILED
 from hoptrace.schemas.deliveries import STAGES
 from hoptrace.transforms.hash import hash_columns
+from hoptrace.transforms.tally import tally
 
 C = pl.col
 HOUR_US = 3_600_000_000
@@ -47,39 +48,24 @@ def count_rows(rows: pl.DataFrame, metric: str, dimensions: dict[str, pl.Expr]) 
         C("message").hash(),
         bucket=bucket_of(C("us")),
         **{name: value.cast(TEXT) for name, value in dimensions.items()},
-    ).sort("bucket", nulls_last=False)
-    numbers = ready.select("hour", *(C(word).to_physical() for word in WORDS), "bucket", "message")
-    group = hash_columns(numbers, ["hour", *WORDS])
+    )
+    numbers = ready.select("hour", *(C(word).to_physical() for word in WORDS))
+    group = hash_columns(numbers, numbers.columns).to_numpy()
+    told = ready.select(
+        C("bucket").fill_null(-1).cast(pl.Int16), "message", C("n_recipients").cast(pl.Int64),
+        *(C(name).to_physical().cast(pl.Int64).fill_null(-1) for name in dimensions),
+    )  # fmt: skip
+    bucket, message, recipients, *values = (told[name].to_numpy() for name in told.columns)
     parts = []
-    for dimension in dimensions:
-        known = ready[dimension].is_not_null()
-        keys = pl.DataFrame(
-            {
-                "group": group,
-                "value": ready[dimension].to_physical(),
-                "bucket": numbers["bucket"],
-                "message": numbers["message"],
-            }
-        )
-        series = keys.with_columns(group=hash_columns(keys, ["group", "value"]))
-        first = hash_columns(series, ["group", "message"]).is_first_distinct()
-        counted = (
-            pl.DataFrame(
-                {
-                    "key": hash_columns(series, ["group", "bucket"]),
-                    "recipients": ready["n_recipients"],
-                    "messages": first,
-                }
-            )
-            .with_row_index("row")
-            .filter(known)
-            .group_by("key")
-            .agg(C("recipients", "messages").sum(), C("row").first())
-        )
+    for dimension, value in zip(dimensions, values, strict=True):
+        first, (all_recipients, messages) = tally(group, value, bucket, message, recipients)
         parts.append(
-            ready.select("hour", *WORDS, "bucket", value=dimension)[counted["row"]]
-            .hstack(counted.select("recipients", C("messages").cast(pl.Int64)))
-            .with_columns(dimension=pl.lit(dimension, TEXT), metric=pl.lit(metric, TEXT))
+            ready.select("hour", *WORDS, "bucket", value=dimension)[first].with_columns(
+                dimension=pl.lit(dimension, TEXT),
+                metric=pl.lit(metric, TEXT),
+                recipients=pl.Series(all_recipients),
+                messages=pl.Series(messages),
+            )
         )
     return parts
 

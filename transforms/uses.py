@@ -31,7 +31,9 @@ def number_hops(kinds: Kinds) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
     starts = ((C("key") != C("key").shift()).fill_null(True) | mark_starts(ordered, kinds)).alias("start")
     numbered = ordered.with_columns(starts).with_columns(hop_no=C("start").cum_sum().cast(pl.UInt32))
     last = numbered.filter(C("start").shift(-1).fill_null(True))["stamp"]
-    spans = numbered.filter("start").select("hop_no", first_seen="stamp", last_seen=last, first_kind="kind", first_row="row")
+    spans = numbered.filter("start").select(
+        "hop_no", first_seen="stamp", last_seen=last, first_kind="kind", first_row="row"
+    )
     parts = numbered.select("kind", "row", "hop_no").partition_by(
         "kind", as_dict=True, include_key=False, maintain_order=True
     )

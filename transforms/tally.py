@@ -1,0 +1,81 @@
+"""Rows counted by what they share, in one pass over numbers."""
+
+from typing import Any
+
+import numpy as np
+
+from hoptrace.transforms.jit import compiled
+
+Array = np.ndarray[Any, Any]
+
+
+@compiled
+def _spread(h: Any) -> Any:
+    """Every bit of `h` over all 64 (the finalizer of MurmurHash3, variant 13 by D. Stafford)."""
+    h = np.uint64(h)
+    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return h ^ (h >> np.uint64(31))
+
+
+@compiled
+def _entry(keys: Any, slots: Any, key: Any, known: int) -> int:
+    """The number of a key among the `known` ones; `known` itself, entered, where it is new."""
+    mask = np.uint64(slots.size - 1)
+    at = key & mask
+    while slots[at] >= 0:
+        if keys[slots[at]] == key:
+            return np.int64(slots[at])
+        at = (at + np.uint64(1)) & mask
+    slots[at] = known
+    keys[known] = key
+    return known
+
+
+@compiled
+def _tally(
+    order: Any, groups: Any, values: Any, buckets: Any, messages: Any, amounts: Any,
+    keys: Any, slots: Any, seen: Any, seen_slots: Any, rows: Any, sums: Any,
+) -> int:  # fmt: skip
+    """Fills rows (the first of each key), sums[0] (amounts) and sums[1] (messages first seen there); how many keys there are."""
+    known = np.int64(0)
+    met = np.int64(0)
+    for n in range(order.size):
+        k = order[n]
+        if values[k] < 0:
+            continue
+        series = _spread(groups[k] ^ (np.uint64(values[k]) * np.uint64(0x9FB21C651E98DF25)))
+        key = _spread(series ^ (np.uint64(buckets[k] + 2) * np.uint64(0xD6E8FEB86659FD93)))
+        entry = _entry(keys, slots, key, known)
+        if entry == known:
+            rows[known] = k
+            sums[0, known] = 0
+            sums[1, known] = 0
+            known += 1
+        sums[0, entry] += amounts[k]
+        number = _entry(seen, seen_slots, _spread(series + messages[k]), met)
+        if number == met:
+            sums[1, entry] += 1
+            met += 1
+    return known
+
+
+def tally(groups: Array, values: Array, buckets: Array, messages: Array, amounts: Array) -> tuple[Array, Array]:
+    """(rows, sums): for each (group, value, bucket) the place of one of its rows; the sum of its amounts, and how many messages
+    have their lowest bucket of that group and value there.
+
+    Args:
+        groups, messages: hashes (uint64). values: numbers; rows whose value is below 0 are left out.
+        buckets: int16, -1 for none, which comes first. amounts: what is summed (int64).
+
+    """
+    size = groups.size
+    order = np.argsort(buckets, kind="stable")
+    room = 2 << size.bit_length()
+    keys, seen = np.empty((2, size), np.uint64)
+    slots, seen_slots = np.full((2, room), -1, np.int32)
+    rows, sums = np.empty(size, np.int64), np.empty((2, size), np.int64)
+    known = _tally(
+        order, groups, values, buckets, messages, amounts, keys, slots, seen, seen_slots, rows, sums
+    )  # fmt: skip
+    return rows[:known], sums[:, :known]
