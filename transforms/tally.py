@@ -19,7 +19,7 @@ def _spread(h: Any) -> Any:
 
 
 @compiled
-def _entry(keys: Any, slots: Any, key: Any, known: int) -> int:
+def _entry(keys: Any, slots: Any, key: Any, known: Any) -> Any:
     """The number of a key among the `known` ones; `known` itself, entered, where it is new."""
     mask = np.uint64(slots.size - 1)
     at = key & mask
@@ -36,7 +36,7 @@ def _entry(keys: Any, slots: Any, key: Any, known: int) -> int:
 def _tally(
     order: Any, groups: Any, values: Any, buckets: Any, messages: Any, amounts: Any,
     keys: Any, slots: Any, seen: Any, seen_slots: Any, rows: Any, sums: Any,
-) -> int:  # fmt: skip
+) -> Any:  # fmt: skip
     """Fills rows (the first of each key), sums[0] (amounts) and sums[1] (messages first seen there); how many keys there are."""
     known = np.int64(0)
     met = np.int64(0)
