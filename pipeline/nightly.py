@@ -12,12 +12,13 @@ import polars as pl
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from hoptrace.pipeline.inputs import plan_inputs
+from hoptrace.pipeline.keys import read_pseudonyms, require_alike
 from hoptrace.pipeline.options import NightlyOptions
 from hoptrace.pipeline.publish import PublishNight, Target, WriteMailbox, WriteTables, as_count, as_report
 from hoptrace.pipeline.store import Night as NightRow
 from hoptrace.pipeline.store import Store
 from hoptrace.schemas.errors import HoptraceError
-from hoptrace.schemas.events import EVENTS
+from hoptrace.schemas.events import EVENTS, OPEN_HOPS
 from hoptrace.schemas.fleet import Fleet, load_fleet
 from hoptrace.transforms.assemble_hops import AssembleHops, find_scanned, key_doors, key_foreign_doors
 from hoptrace.transforms.bundles import pack
@@ -132,8 +133,10 @@ def run_nightly(
     `progress` is told what is at work. Raises HoptraceError for what the user can mend.
     """
     fleet = load_fleet(options.fleet)
-    store = Store(options.store)
+    pseudonyms = read_pseudonyms(options.pseudonymise, options.pseudonymise_domains) if options.pseudonymise else None
+    store = Store(options.store, pseudonyms)
     store.prepare()
+    require_alike(store)
     day, rows = options.day, []
     while day <= options.until:
         cold = options.cold_start and day == options.day
@@ -169,7 +172,7 @@ def run_night(
     flags = [*(EMBEDDED if embedded else ()), *beam_args]
     here = frames_stay_here() if embedded and fits_in_memory(ranges) else nullcontext()
     with here, beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
-        trace_night(pipeline, ranges, state, plan, Target(options.store, str(day), base, state_of))
+        trace_night(pipeline, ranges, state, plan, Target(options.store, str(day), base, state_of, store.pseudonyms))
     (row,) = [night for night in store.days() if night["day"] == str(day)]
     progress(f"{day}: published")
     return row
@@ -212,4 +215,7 @@ def read_state(store: Store, day: date, cold: bool) -> tuple[pl.DataFrame, str |
             f"run from {before}, or add --cold-start"
         )
     version = nights[before]["versions"]["open_hops"]
-    return EVENTS.conform(store.read("open_hops", [before])), f"{before}@{version}", False
+    left = store.read(OPEN_HOPS.name, [before])
+    if store.pseudonyms is not None:
+        left = store.pseudonyms.unseal(OPEN_HOPS, left)
+    return EVENTS.conform(left), f"{before}@{version}", False

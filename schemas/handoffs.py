@@ -28,4 +28,5 @@ HANDOFFS = Table(
         "duplicate": (pl.Boolean, "a second copy: an earlier try, whose answer was lost, had left one"),
     },
     order=("from_host", "from_epoch", "from_queue_id", "to_host", "to_epoch", "to_queue_id", "recipient"),
+    personal={"recipient": "address"},
 )

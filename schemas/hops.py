@@ -29,6 +29,14 @@ HOPS = Table(
         "partial": (pl.Boolean, "its beginning was not in the logs"),
     },
     order=("host", "epoch", "queue_id", "instance"),
+    personal={
+        "client_name": "host",
+        "client_ip": "ip",
+        "helo": "host",
+        "sasl_user": "user",
+        "message_id": "message_id",
+        "sender": "address",
+    },
 )
 
 HOP_RECIPIENTS = Table(
@@ -57,4 +65,11 @@ HOP_RECIPIENTS = Table(
         "cause": (TEXT, "why, from a fixed vocabulary"),
     },
     order=("host", "epoch", "queue_id", "instance", "recipient", "original_recipient"),
+    personal={
+        "recipient": "address",
+        "original_recipient": "address",
+        "relay_name": "server",
+        "relay_ip": "ip",
+        "reply": "text",
+    },
 )
