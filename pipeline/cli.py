@@ -130,6 +130,24 @@ def _find(flags: argparse.Namespace, _: list[str]) -> None:
     _print(flags, data, lambda: story.story_page(answer, zone))
 
 
+def _learn(flags: argparse.Namespace, _: list[str]) -> None:
+    from hoptrace.pipeline import learn
+
+    if flags.until and not flags.day:
+        raise UsageError("--until needs --day, the first day")
+    days = (flags.day, flags.until or flags.day) if flags.day else None
+    fleet = load_fleet(flags.fleet)
+    try:
+        proposal = learn.learn(flags.logs, fleet, days, progress)
+    finally:
+        if sys.stderr.isatty():
+            print("\r\x1b[K", end="", file=sys.stderr)
+    if flags.json:
+        printing.show_json(learn.proposal_json(proposal))
+    else:
+        print(learn.fleet_text(proposal, fleet), end="")
+
+
 def _stats(flags: argparse.Namespace, _: list[str]) -> None:
     store = Store(flags.store)
     frame = stats.quantiles(
@@ -172,7 +190,7 @@ def _prune(flags: argparse.Namespace, _: list[str]) -> None:
 
 
 COMMANDS: dict[str, Any] = {
-    "nightly": _nightly, "sample": _sample, "find": _find, "stats": _stats, "coverage": _coverage, "status": _status,
+    "nightly": _nightly, "sample": _sample, "find": _find, "stats": _stats, "coverage": _coverage, "status": _status, "learn": _learn,
     "gc": _gc, "prune": _prune,
 }  # fmt: skip
 

@@ -33,6 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
     _stats(commands)
     _coverage(commands)
     _status(commands)
+    _learn(commands)
     _gc(commands)
     _prune(commands)
     return parser
@@ -140,6 +141,19 @@ def _coverage(commands: "argparse._SubParsersAction[Parser]") -> None:
 def _status(commands: "argparse._SubParsersAction[Parser]") -> None:
     parser = _command(commands, "status", "Shows which nights are published, and which are stale and must run again.")
     parser.add_argument("--store", required=True, help=STORE_HELP)
+
+
+def _learn(commands: "argparse._SubParsersAction[Parser]") -> None:
+    parser = _command(
+        commands, "learn", "Proposes a fleet.toml: names, zones and clocks of the hosts, as their logs prove them.",
+        "Prints it, and changes nothing; with --fleet, that file with what it lacks. Some days of logs are enough.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--logs", nargs="+", action="extend", required=True, metavar="GLOB", help="log files, as for nightly"
+    )
+    parser.add_argument("--day", type=day, help="only this day's lines (default: all)")
+    parser.add_argument("--until", type=day, metavar="DAY", help="every day from --day to this one")
+    parser.add_argument("--fleet", metavar="FILE", help="what is known already")
 
 
 def _gc(commands: "argparse._SubParsersAction[Parser]") -> None:
