@@ -23,6 +23,9 @@ HOLES: dict[str, pl.DataType | type[pl.DataType]] = {
     "hours": pl.Int64,
 }
 TEMPLATE_CHARACTERS = 300
+CLOCK_NIGHTS = 7
+"""Clocks are what they are now, not what they were."""
+
 COUNTS = ("lines", "bytes", "events", "quiet", "unparsed", "zone_conflicts", "year_conflicts")
 
 
@@ -41,7 +44,8 @@ def host_totals(store: Store, days: Sequence[str] | None = None) -> pl.DataFrame
 
 
 def clocks(store: Store, days: Sequence[str] | None = None) -> list[Clock]:
-    """How far each host's clock is off, by the certain hand-overs between hosts."""
+    """How far each host's clock is off, by the certain hand-overs between hosts on these days (default: the newest CLOCK_NIGHTS)."""
+    days = [night["day"] for night in store.days()][-CLOCK_NIGHTS:] if days is None else days
     whole = (
         store.scan("hops", days)
         .group_by("host")

@@ -13,7 +13,10 @@ HOPS = Table(
         "instance": (TEXT, "mail program instance"),
         "queue_id": (TEXT, "queue ID, or the mail store's session ID"),
         "epoch": (pl.Int64, "the hop's first own time in UTC microseconds; tells reused IDs apart"),
-        "arrived_at": (TIME, "arrival: from the queue ID where it holds a time, else the first line"),
+        "arrived_at": (
+            TIME,
+            "arrival: from the queue ID where it holds a time, less its host's clock_offset, else the first line",
+        ),
         "first_seen_at": (TIME, "stamp of its first line"),
         "left_at": (TIME, "stamp of the line that ended it (removed, Completed); null while open"),
         "arrival": (TEXT, "smtp, submission, pickup, lmtp, requeue, notice, local"),
