@@ -27,6 +27,7 @@ setup(
     entry_points={"console_scripts": ["hoptrace = hoptrace.pipeline.cli:main"]},
     install_requires=[
         "apache-beam>=2.77,<2.78",
+        "cryptography>=45",
         "deltalake>=1.6.6,<1.7",
         "google-auth-httplib2>=0.3,<0.5",
         "google-cloud-storage>=3.4,<4",
@@ -44,7 +45,6 @@ setup(
     ],
     extras_require={
         "test": [
-            "cryptography>=45",
             "gcp-storage-emulator>=2026.7",
             "hypothesis>=6.140,<7",
             "mypy>=2.3,<3",

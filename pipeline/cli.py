@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from rich.console import RenderableType
 
-from hoptrace.pipeline import coverage, find, leftovers, printing, prune, sample, stats, status, story, summary
+from hoptrace.pipeline import coverage, find, keys, leftovers, printing, prune, sample, stats, status, story, summary
 from hoptrace.pipeline.flags import make_parser
 from hoptrace.pipeline.options import NightlyOptions
 from hoptrace.pipeline.store import Store
@@ -20,7 +20,8 @@ from hoptrace.schemas.errors import HoptraceError
 from hoptrace.schemas.fleet import load_fleet
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-OWN_FLAGS = ("--logs", "--store", "--day", "--until", "--fleet", "--cold-start", "--day-start", "--shards", "--json")
+OWN_FLAGS = ("--logs", "--store", "--day", "--until", "--fleet", "--cold-start", "--day-start", "--shards", "--json",
+             "--pseudonymise", "--pseudonymise-domains")  # fmt: skip
 
 
 class UsageError(Exception):
@@ -72,10 +73,13 @@ def _nightly(flags: argparse.Namespace, others: list[str]) -> int | None:
     until = flags.until or flags.day
     if until < flags.day:
         raise UsageError(f"--until {until} lies before --day {flags.day}")
+    if flags.pseudonymise_domains and not flags.pseudonymise:
+        raise UsageError("--pseudonymise-domains needs a key: --pseudonymise KEYFILE")
     _require_beam_flags(others)
     options = NightlyOptions(
         logs=tuple(flags.logs), store=flags.store, day=flags.day, until=until, fleet=flags.fleet,
         cold_start=flags.cold_start, day_start=flags.day_start, shards=flags.shards, beam_args=tuple(others),
+        pseudonymise=flags.pseudonymise, pseudonymise_domains=flags.pseudonymise_domains,
     )  # fmt: skip
     _run(options)
     _summarise(flags, options, Store(flags.store))
@@ -91,6 +95,8 @@ def _run(options: NightlyOptions) -> object:
     from hoptrace.pipeline.nightly import run_nightly
 
     Store(options.store).prepare()
+    if options.pseudonymise and (warning := keys.exposed(options.pseudonymise)):
+        print(f"hoptrace: {printing.clean(warning)}", file=sys.stderr)
     gc.freeze()  # what was imported stays; looking through it again and again costs a second
     try:
         return run_nightly(options, list(options.beam_args), progress)
@@ -112,7 +118,7 @@ def _find(flags: argparse.Namespace, _: list[str]) -> None:
     asked = (flags.sender, flags.recipient, flags.at, flags.message_id, flags.queue_id, flags.ip)
     if all(each is None for each in asked):
         raise UsageError("find needs at least one of --from, --to, --at, --message-id, --queue-id, --ip")
-    store = Store(flags.store)
+    store = Store(flags.store, keys.read_pseudonyms(flags.pseudonymise) if flags.pseudonymise else None)
     zone = _zone(flags, store)
     question = find.Question(
         sender=flags.sender, recipient=flags.recipient, at=find.parse_at(flags.at, zone) if flags.at else None,
@@ -122,6 +128,24 @@ def _find(flags: argparse.Namespace, _: list[str]) -> None:
     answer = find.find(store, question)
     data = {"found": answer.found, "rows": answer.rows, "notices": answer.notices}
     _print(flags, data, lambda: story.story_page(answer, zone))
+
+
+def _learn(flags: argparse.Namespace, _: list[str]) -> None:
+    from hoptrace.pipeline import learn
+
+    if flags.until and not flags.day:
+        raise UsageError("--until needs --day, the first day")
+    days = (flags.day, flags.until or flags.day) if flags.day else None
+    fleet = load_fleet(flags.fleet)
+    try:
+        proposal = learn.learn(flags.logs, fleet, days, progress)
+    finally:
+        if sys.stderr.isatty():
+            print("\r\x1b[K", end="", file=sys.stderr)
+    if flags.json:
+        printing.show_json(learn.proposal_json(proposal))
+    else:
+        print(learn.fleet_text(proposal, fleet), end="")
 
 
 def _stats(flags: argparse.Namespace, _: list[str]) -> None:
@@ -166,7 +190,7 @@ def _prune(flags: argparse.Namespace, _: list[str]) -> None:
 
 
 COMMANDS: dict[str, Any] = {
-    "nightly": _nightly, "sample": _sample, "find": _find, "stats": _stats, "coverage": _coverage, "status": _status,
+    "nightly": _nightly, "sample": _sample, "find": _find, "stats": _stats, "coverage": _coverage, "status": _status, "learn": _learn,
     "gc": _gc, "prune": _prune,
 }  # fmt: skip
 

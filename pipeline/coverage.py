@@ -11,6 +11,8 @@ from hoptrace.pipeline import printing
 from hoptrace.pipeline.printing import counted, cut, moment, number
 from hoptrace.pipeline.store import Store
 from hoptrace.schemas.table import TIME
+from hoptrace.transforms.clocks import Clock, bound_pairs, solve_clocks
+from hoptrace.transforms.stamps import SECOND
 
 EARLY, RECENT = timedelta(hours=1), timedelta(days=7)
 HOLES: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -21,6 +23,9 @@ HOLES: dict[str, pl.DataType | type[pl.DataType]] = {
     "hours": pl.Int64,
 }
 TEMPLATE_CHARACTERS = 300
+CLOCK_NIGHTS = 7
+"""Clocks are what they are now, not what they were."""
+
 COUNTS = ("lines", "bytes", "events", "quiet", "unparsed", "zone_conflicts", "year_conflicts")
 
 
@@ -36,6 +41,41 @@ def host_totals(store: Store, days: Sequence[str] | None = None) -> pl.DataFrame
         .sort("host")
         .collect()
     )  # fmt: skip
+
+
+def clocks(store: Store, days: Sequence[str] | None = None) -> list[Clock]:
+    """How far each host's clock is off, by the certain hand-overs between hosts on these days (default: the newest CLOCK_NIGHTS)."""
+    days = [night["day"] for night in store.days()][-CLOCK_NIGHTS:] if days is None else days
+    whole = (
+        store.scan("hops", days)
+        .group_by("host")
+        .agg((_us(name) % SECOND == 0).all().alias(name) for name in ("first_seen_at", "arrived_at"))
+        .with_columns(
+            (pl.when(name).then(SECOND - 1).otherwise(0)).alias(name) for name in ("first_seen_at", "arrived_at")
+        )
+    )
+    grain = {side: whole.select(pl.all().name.prefix(f"{side}_")) for side in ("from", "to")}
+    certain = (pl.col("kind") == "relay") & (pl.col("strength") == "certain") & ~pl.col("late")
+    links = (
+        store.scan("handoffs", days)
+        .filter(certain)
+        .join(grain["from"], on="from_host")
+        .join(grain["to"], on="to_host")
+        .select(
+            giver="from_host",
+            taker="to_host",
+            least=(pl.col("gap_s") * SECOND).round().cast(pl.Int64) - pl.col("from_first_seen_at"),
+            most=(pl.col("since_try_s") * SECOND).round().cast(pl.Int64)
+            + pl.col("to_arrived_at")
+            + pl.max_horizontal("from_arrived_at", pl.lit(SECOND // 100)),
+        )
+        .collect()
+    )
+    return solve_clocks(bound_pairs(links))
+
+
+def _us(name: str) -> pl.Expr:
+    return pl.col(name).cast(pl.Int64)
 
 
 def holes(store: Store, days: Sequence[str] | None = None) -> pl.DataFrame:
@@ -91,6 +131,15 @@ def coverage_json(store: Store, days: Sequence[str] | None) -> dict[str, Any]:
     """What `hoptrace coverage --json` prints."""
     return {
         "hosts": host_totals(store, days).to_dicts(),
+        "clocks": [
+            {
+                "host": each.host,
+                "ahead_s": each.ahead / SECOND,
+                "within_s": each.within / SECOND,
+                "handoffs": each.links,
+            }
+            for each in clocks(store, days)
+        ],
         "holes": holes(store, days).to_dicts(),
         "unparsed": unparsed(store, days).to_dicts(),
         "files_with_errors": file_errors(store, days).to_dicts(),
@@ -108,7 +157,9 @@ def coverage_page(store: Store, days: Sequence[str] | None, zone: tzinfo) -> lis
         for row in totals.iter_rows(named=True)
     ]  # fmt: skip
     page: list[RenderableType] = [printing.title(f"Logs read ({zone})"), printing.table(heads, rows)]
-    page += [printing.line(f"{row['host']}: {said}") for row in totals.to_dicts() if (said := _remarks(row))]
+    known = {clock.host: clock for clock in clocks(store, days)}
+    said = ((row["host"], _remarks(row, known.get(row["host"]))) for row in totals.to_dicts())
+    page += [printing.line(f"{host}: {remarks}") for host, remarks in said if remarks]
     return page + holes_page(store, days, zone) + unparsed_page(store, days, 50) + errors_page(store, days, 50)
 
 
@@ -154,14 +205,21 @@ def errors_page(store: Store, days: Sequence[str] | None, limit: int) -> list[Re
     ]
 
 
-def _remarks(row: dict[str, Any]) -> str:
+def _remarks(row: dict[str, Any], clock: Clock | None) -> str:
     said = [
         (row["hours_with_hole"], f"holes in {row['hours_with_hole']} h"),
         (row["zone_conflicts"], f"{number(row['zone_conflicts'])} lines prove another zone"),
         (row["year_conflicts"], f"{number(row['year_conflicts'])} lines prove another year"),
-        (row["skew_s"], f"hand-overs seem to arrive {-(row['skew_s'] or 0):.2f} s early: its clock"),
+        (clock and clock.off, _clock(clock) if clock else ""),
+        (clock is None and row["skew_s"], f"hand-overs seem to arrive {-(row['skew_s'] or 0):.2f} s early: its clock"),
     ]
     return ", ".join(text for when, text in said if when)
+
+
+def _clock(clock: Clock) -> str:
+    way = "ahead of" if clock.ahead > 0 else "behind"
+    ahead, within = abs(clock.ahead) / SECOND, clock.within / SECOND
+    return f"its clock is {ahead:.2f} s {way} the others, give or take {within:.2f} s, by {counted(clock.links, 'hand-over')}"
 
 
 def _more(found: pl.DataFrame, limit: int) -> list[RenderableType]:

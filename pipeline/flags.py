@@ -33,6 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
     _stats(commands)
     _coverage(commands)
     _status(commands)
+    _learn(commands)
     _gc(commands)
     _prune(commands)
     return parser
@@ -73,6 +74,12 @@ def _nightly(commands: "argparse._SubParsersAction[Parser]") -> None:
         help="into how many pieces messages are dealt; changes memory, no row",
     )
 
+    parser.add_argument(
+        "--pseudonymise", metavar="KEYFILE",
+        help="write addresses, IP addresses and what else tells of people as pseudonyms by this key (docs/privacy.md)",
+    )  # fmt: skip
+    parser.add_argument("--pseudonymise-domains", action="store_true", help="domains too; the same on every night")
+
 
 def _sample(commands: "argparse._SubParsersAction[Parser]") -> None:
     parser = _command(commands, "sample", "Runs the nights of the bundled sample fleet and prints the summary.")
@@ -93,6 +100,10 @@ def _find(commands: "argparse._SubParsersAction[Parser]") -> None:
     parser.add_argument("--queue-id", metavar="Q", help="queue ID on any host of its way")
     parser.add_argument("--ip", metavar="I", help="address of the client, or of a server that it went to")
     parser.add_argument("--day", type=day, help="only this night's rows")
+    parser.add_argument(
+        "--pseudonymise", metavar="KEYFILE",
+        help="the key of a store of pseudonyms: what is asked in clear is looked for as they have it, whole names only",
+    )  # fmt: skip
     parser.add_argument("--limit", type=positive, default=20, metavar="N", help="at most so many stories (default 20)")
     parser.add_argument("--fleet", metavar="FILE", help=FLEET_HELP)
 
@@ -130,6 +141,19 @@ def _coverage(commands: "argparse._SubParsersAction[Parser]") -> None:
 def _status(commands: "argparse._SubParsersAction[Parser]") -> None:
     parser = _command(commands, "status", "Shows which nights are published, and which are stale and must run again.")
     parser.add_argument("--store", required=True, help=STORE_HELP)
+
+
+def _learn(commands: "argparse._SubParsersAction[Parser]") -> None:
+    parser = _command(
+        commands, "learn", "Proposes a fleet.toml: names, zones and clocks of the hosts, as their logs prove them.",
+        "Prints it, and changes nothing; with --fleet, that file with what it lacks. Some days of logs are enough.",
+    )  # fmt: skip
+    parser.add_argument(
+        "--logs", nargs="+", action="extend", required=True, metavar="GLOB", help="log files, as for nightly"
+    )
+    parser.add_argument("--day", type=day, help="only this day's lines (default: all)")
+    parser.add_argument("--until", type=day, metavar="DAY", help="every day from --day to this one")
+    parser.add_argument("--fleet", metavar="FILE", help="what is known already")
 
 
 def _gc(commands: "argparse._SubParsersAction[Parser]") -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import apache_beam as beam
@@ -11,28 +10,25 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from hoptrace.pipeline.embedded import engine
 from hoptrace.pipeline.inputs import plan_inputs
+from hoptrace.pipeline.keys import read_pseudonyms, require_alike
 from hoptrace.pipeline.options import NightlyOptions
 from hoptrace.pipeline.publish import PublishNight, Target, WriteMailbox, WriteTables, as_count, as_report
 from hoptrace.pipeline.store import Night as NightRow
 from hoptrace.pipeline.store import Store
 from hoptrace.schemas.errors import HoptraceError
-from hoptrace.schemas.events import EVENTS
+from hoptrace.schemas.events import EVENTS, OPEN_HOPS
 from hoptrace.schemas.fleet import Fleet, load_fleet
-from hoptrace.transforms.assemble_hops import AssembleHops, find_scanned, key_doors, key_foreign_doors
-from hoptrace.transforms.bundles import pack
-from hoptrace.transforms.carry import fold_clashes
+from hoptrace.transforms.assemble_hops import AssembleHops, find_scanned, key_foreign_doors
+from hoptrace.transforms.bring_state import BringState
 from hoptrace.transforms.cover import add_encoded
 from hoptrace.transforms.fold_sessions import FoldSessions
-from hoptrace.transforms.frames import encode_frame
-from hoptrace.transforms.holes import STATE_KINDS, add_handed, restore_logs
-from hoptrace.transforms.kinds import part_kinds
+from hoptrace.transforms.holes import add_handed
 from hoptrace.transforms.match_hops import GrowForest, MatchHops
-from hoptrace.transforms.parse_logs import ParseLogs, key_events, key_mailbox, key_scans
+from hoptrace.transforms.parse_logs import ParseLogs
 from hoptrace.transforms.place_stays import PlaceStays
 from hoptrace.transforms.plan import Keyed, Night, Plan
 from hoptrace.transforms.read import Range
 
-C = pl.col
 CHUNK_BYTES = 16 << 20
 RANGE_BYTES = 256 << 20
 SHARD_BYTES = 192 << 20
@@ -41,67 +37,44 @@ SHARD_BYTES = 192 << 20
 
 def trace_night(p: beam.Pipeline, ranges: Sequence[Range], state: pl.DataFrame, plan: Plan, target: Target) -> None:
     """The whole flow of one night."""
-    told, state = state.filter(C("kind").is_in(STATE_KINDS)), state.filter(~C("kind").is_in(STATE_KINDS))
-    boxed, state = state.filter(C("kind") == "mailbox"), state.filter(C("kind") != "mailbox")
-    owned, waiting = state.filter(C("queue_id").is_not_null()), state.filter(C("queue_id").is_null())
-    scanned, waiting = waiting.filter(C("kind") == "filter"), waiting.filter(C("kind") != "filter")
-
     logs = p | "ranges" >> beam.Create(list(ranges), reshuffle=False) | ParseLogs(plan)
-    hours, silent = (encode_frame(frame) for frame in restore_logs(told))
-    before = p | "logs before" >> beam.Create([hours], reshuffle=False).with_output_types(bytes)
-    coverage = (
-        (logs.coverage, before) | "coverages" >> beam.Flatten() | "all coverage" >> beam.CombineGlobally(add_encoded)
-    )
-    later = state.filter(C("stamp") >= plan.night.ends_at)
-    passed = p | "later" >> beam.Create(
-        [encode_frame(later)] if later.height else [], reshuffle=False
-    ).with_output_types(bytes)
-    carried = p | "open hops" >> beam.Create(list(key_events(owned, plan.shards)), reshuffle=False).with_output_types(
-        Keyed
-    )
-    doors = p | "open doors" >> beam.Create(list(key_doors(waiting, plan.shards)), reshuffle=False).with_output_types(
-        Keyed
-    )
-
-    kept = p | "open boxes" >> beam.Create(list(key_mailbox(boxed, plan.shards)), reshuffle=False).with_output_types(
-        Keyed
-    )
+    before = p | BringState(state, plan)
+    coverage = (logs.coverage, before.coverage) | "coverages" >> beam.Flatten() | beam.CombineGlobally(add_encoded)
 
     sessions = logs.sessions | FoldSessions(plan)
-    before = p | "open scans" >> beam.Create(
-        list(key_scans(part_kinds(scanned), plan.shards)), reshuffle=False
-    ).with_output_types(Keyed)
-    scans = (logs.scans, sessions.scans, before) | "scans" >> beam.Flatten()
+    scans = (logs.scans, sessions.scans, before.scans) | "scans" >> beam.Flatten()
     hosts = scans | beam.FlatMap(find_scanned).with_output_types(str)
-    hops = (logs.keyed, sessions.keyed, carried) | "events" >> beam.Flatten() | AssembleHops(plan, coverage, hosts)
+    events = (logs.keyed, sessions.keyed, before.keyed) | "events" >> beam.Flatten()
+    hops = events | AssembleHops(plan, coverage, hosts)
+    handed = (hops.handed, before.handed) | "handings" >> beam.Flatten() | "handed" >> beam.CombineGlobally(add_handed)
+
     tried = sessions.doors | "doors" >> beam.FlatMap(
         key_foreign_doors, plan, beam.pvalue.AsSingleton(coverage)
     ).with_output_types(Keyed)
-    handed = p | "handed before" >> beam.Create([silent], reshuffle=False).with_output_types(bytes)
-    handed = (hops.handed, handed) | "handings" >> beam.Flatten() | "all handed" >> beam.CombineGlobally(add_handed)
-    found = (hops.matches, tried, doors, scans) | "matches" >> beam.Flatten() | MatchHops(plan)
+    found = (hops.matches, tried, before.doors, scans) | "matches" >> beam.Flatten() | MatchHops(plan)
     forest = found.candidates | GrowForest(plan)
-    clashes = p | "open clashes" >> beam.Create(
-        list(pack("clashes", fold_clashes(told), "hop", plan.shards)), reshuffle=False
-    ).with_output_types(Keyed)
-    placed = (hops.stays, forest, found.keyed, clashes) | "stays" >> beam.Flatten() | PlaceStays(plan)
-    tables = placed.placed | WriteTables(plan, target, coverage, handed)
-    mailboxes = (logs.mailbox, kept) | "mailboxes" >> beam.Flatten() | WriteMailbox(plan, target)
+    stays = (hops.stays, forest, found.keyed, before.clashes) | "stays" >> beam.Flatten() | PlaceStays(plan)
+    tables = stays.placed | WriteTables(plan, target, coverage, handed)
+    mailboxes = (logs.mailbox, before.mailbox) | "mailboxes" >> beam.Flatten() | WriteMailbox(plan, target)
 
-    read = p | count_state(owned, boxed)
-    counts = (logs.counts, sessions.counts, hops.counts, placed.counts, tables.counts, mailboxes.counts, read)
+    steps = (logs, before, sessions, hops, stays, tables, mailboxes)
+    counts = tuple(step.counts for step in steps) | "counts" >> beam.Flatten() | beam.CombinePerKey(sum)
+    waiting = (found.waiting, sessions.waiting, before.later) | "waiting" >> beam.Flatten()
     written = (
         tables.written,
         mailboxes.written,
-        counts | "counts" >> beam.Flatten() | beam.CombinePerKey(sum) | beam.Map(as_count).with_output_types(Keyed),
+        counts | beam.Map(as_count).with_output_types(Keyed),
         logs.files | beam.Map(as_report).with_output_types(Keyed),
-        logs.coverage | "coverage" >> beam.Map(under, "coverage").with_output_types(Keyed),
-        logs.unparsed | "unparsed" >> beam.Map(under, "unparsed").with_output_types(Keyed),
-        coverage | "covered" >> beam.Map(under, "covered").with_output_types(Keyed),
-        handed | "handed" >> beam.Map(under, "handed").with_output_types(Keyed),
-        (found.waiting, sessions.waiting, passed)
-        | "all waiting" >> beam.Flatten()
-        | "waiting" >> beam.Map(under, "waiting").with_output_types(Keyed),
+        *(
+            frames | f"{name} told" >> beam.Map(under, name).with_output_types(Keyed)
+            for name, frames in {
+                "coverage": logs.coverage,
+                "unparsed": logs.unparsed,
+                "covered": coverage,
+                "handed": handed,
+                "waiting": waiting,
+            }.items()
+        ),
     )
     _ = written | "night" >> beam.Flatten() | PublishNight(plan, target)
 
@@ -109,12 +82,6 @@ def trace_night(p: beam.Pipeline, ranges: Sequence[Range], state: pl.DataFrame, 
 def under(data: bytes, name: str) -> Keyed:
     """A frame for the last stage."""
     return 0, (name, data)
-
-
-def count_state(owned: pl.DataFrame, boxed: pl.DataFrame) -> Any:
-    """How many events came from the night before."""
-    counts = [("events with a queue ID", owned.height), ("mailbox lines", boxed.height)]
-    return "state" >> beam.Create(counts, reshuffle=False)
 
 
 def run_nightly(
@@ -125,8 +92,10 @@ def run_nightly(
     `progress` is told what is at work. Raises HoptraceError for what the user can mend.
     """
     fleet = load_fleet(options.fleet)
-    store = Store(options.store)
+    pseudonyms = read_pseudonyms(options.pseudonymise, options.pseudonymise_domains) if options.pseudonymise else None
+    store = Store(options.store, pseudonyms)
     store.prepare()
+    require_alike(store)
     day, rows = options.day, []
     while day <= options.until:
         cold = options.cold_start and day == options.day
@@ -158,8 +127,9 @@ def run_night(
     progress(
         f"{day}: reading {len(ranges)} files or parts of files, {total / 1e6:.0f} MB" + (", cold start" if cold else "")
     )
+    target = Target(options.store, str(day), base, state_of, store.pseudonyms)
     with engine(beam_args, ranges) as flags, beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
-        trace_night(pipeline, ranges, state, plan, Target(options.store, str(day), base, state_of))
+        trace_night(pipeline, ranges, state, plan, target)
     (row,) = [night for night in store.days() if night["day"] == str(day)]
     progress(f"{day}: published")
     return row
@@ -190,4 +160,7 @@ def read_state(store: Store, day: date, cold: bool) -> tuple[pl.DataFrame, str |
             f"run from {before}, or add --cold-start"
         )
     version = nights[before]["versions"]["open_hops"]
-    return EVENTS.conform(store.read("open_hops", [before])), f"{before}@{version}", False
+    left = store.read(OPEN_HOPS.name, [before])
+    if store.pseudonyms is not None:
+        left = store.pseudonyms.unseal(OPEN_HOPS, left)
+    return EVENTS.conform(left), f"{before}@{version}", False

@@ -17,3 +17,5 @@ class NightlyOptions:
     day_start: time = time(0)
     shards: int | None = None
     beam_args: tuple[str, ...] = ()
+    pseudonymise: str | None = None
+    pseudonymise_domains: bool = False

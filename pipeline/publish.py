@@ -26,6 +26,7 @@ from hoptrace.transforms.losses import FOREVER
 from hoptrace.transforms.mailbox import fold_mailbox
 from hoptrace.transforms.parse import COVERAGE_PARTIAL
 from hoptrace.transforms.plan import Keyed, Night, Plan
+from hoptrace.transforms.pseudonyms import Pseudonyms
 from hoptrace.transforms.publishable import tell_night
 from hoptrace.transforms.read import FileReport
 from hoptrace.transforms.skew import find_skew
@@ -47,12 +48,18 @@ MUST_AGREE = (
 
 @dataclass(frozen=True)
 class Target:
-    """Where a night goes: the store, the day, what the store's tables were when the run began, and whose state was read."""
+    """Where a night goes: the store, the day, what the store's tables were when the run began, and whose state was read;
+    `pseudonyms`: as what people are written."""
 
     store: str
     day: str
     base: Mapping[str, int]
     state_of: str | None
+    pseudonyms: Pseudonyms | None = None
+
+    def open_store(self) -> Store:
+        """The store, to write to."""
+        return Store(self.store, self.pseudonyms)
 
 
 class WriteTables(beam.PTransform):  # type: ignore[misc]
@@ -67,7 +74,7 @@ class WriteTables(beam.PTransform):  # type: ignore[misc]
         placed = unpack(shard[1])
         logs = read_logs(coverage, handed, self.plan.fleet.clocks())
         told = tell_night(placed, self.plan.fleet, self.plan.night, logs)
-        store = Store(self.target.store)
+        store = self.target.open_store()
         for name, frame in {**told.tables, OPEN_HOPS.name: told.carried}.items():
             if frame.height:
                 part = store.write_part(TABLES[name], self.target.day, frame)
@@ -99,7 +106,7 @@ class WriteMailbox(beam.PTransform):  # type: ignore[misc]
         """One shard of whole sessions."""
         lines = unpack(shard[1])["mailbox"].drop("key")
         told = fold_mailbox(lines, self.plan.night)
-        store = Store(self.target.store)
+        store = self.target.open_store()
         for table, frame in ((MAILBOX_EVENTS, told.rows), (OPEN_HOPS, told.carried)):
             if frame.height:
                 part = store.write_part(table, self.target.day, frame)
@@ -187,7 +194,7 @@ class PublishNight(beam.PTransform):  # type: ignore[misc]
             name, count = json.loads(data)
             counts[name] = counts.get(name, 0) + count
         check_counts(counts)
-        store = Store(target.store)
+        store = target.open_store()
         parts: dict[str, list[Part]] = {}
         for data in sorted(told.get("part", [])):
             part = Part(**json.loads(data))
@@ -226,6 +233,7 @@ class PublishNight(beam.PTransform):  # type: ignore[misc]
                 "cold_start": plan.night.cold_start,
                 "timezone": plan.fleet.timezone,
                 "state_of": target.state_of,
+                "pseudonyms": None if target.pseudonyms is None else target.pseudonyms.told,
                 "inputs": files.to_dicts(),
                 "counts": dict(sorted(counts.items())),
             },

@@ -17,6 +17,7 @@ from hoptrace.schemas.catalog import DAY_TABLES, TABLES
 from hoptrace.schemas.errors import HoptraceError
 from hoptrace.schemas.nights import NIGHTS
 from hoptrace.schemas.table import Table
+from hoptrace.transforms.pseudonyms import Pseudonyms
 
 Night = dict[str, Any]
 """A row of `nights`, with `versions`, `inputs` and `counts` as objects instead of JSON."""
@@ -25,10 +26,14 @@ JSON_COLUMNS = ("versions", "inputs", "counts")
 
 
 class Store:
-    """A store under `root`, a local folder or gs:// prefix. Cheap to make; picklable."""
+    """A store under `root`, a local folder or gs:// prefix. Cheap to make; picklable.
 
-    def __init__(self, root: str) -> None:
+    `pseudonyms`: what is written of people is written as these.
+    """
+
+    def __init__(self, root: str, pseudonyms: Pseudonyms | None = None) -> None:
         self.root = root_of(root)
+        self.pseudonyms = pseudonyms
         self._commits = Commits(self.root)
 
     def prepare(self) -> None:
@@ -44,7 +49,8 @@ class Store:
     def write_part(self, table: Table, day: str, frame: pl.DataFrame) -> Part:
         """Write `frame` as a part of `table` for `day`, that nobody sees before `publish` names it."""
         _require_day(day)
-        return write_part(self.root, table, day, frame)
+        hidden = frame if self.pseudonyms is None else self.pseudonyms.hide(table, table.conform(frame))
+        return write_part(self.root, table, day, hidden)
 
     def publish(
         self, day: str, parts: Mapping[str, Iterable[Part]], night: Night, base: Mapping[str, int] | None = None

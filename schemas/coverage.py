@@ -48,6 +48,7 @@ UNPARSED = Table(
         "host": (TEXT, "host of the example"),
     },
     order=("lines", "program", "template"),
+    personal={"template": "template", "example": "text"},
 )
 
 FILES = Table(

@@ -40,4 +40,5 @@ DELAY_STATS = Table(
         "messages": (pl.Int64, "traces whose first such row of the hour lies in the bucket"),
     },
     order=("hour", "dimension", "value", "population", "metric", "outcome", "delay_class", "bucket"),
+    personal={"value": "statistic"},
 )

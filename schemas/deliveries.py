@@ -82,6 +82,19 @@ DELIVERIES = Table(
         "flags": (pl.List(TEXT), "maybe_duplicate, quarantined_copy, recipients_incomplete, cold_start"),
     },
     order=("submitted_at", "resolved_at", "trace_id", "original_recipient", "recipient"),
+    personal={
+        "message_id": "message_id",
+        "sender": "address",
+        "recipient": "address",
+        "original_recipient": "address",
+        "client_name": "host",
+        "client_ip": "ip",
+        "sasl_user": "user",
+        "folder": "folder",
+        "reply": "text",
+        "hops.relay": "text",
+        "hops.reply": "text",
+    },
 )
 
-OPEN = Table("open", DELIVERIES.columns, DELIVERIES.order)
+OPEN = Table("open", DELIVERIES.columns, DELIVERIES.order, DELIVERIES.personal)

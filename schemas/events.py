@@ -90,5 +90,23 @@ EVENTS = Table(
     order=("host", "stamp", "place"),
 )
 
-OPEN_HOPS = Table("open_hops", EVENTS.columns, EVENTS.order)
+PERSONAL = {
+    "queue_id": "session",
+    "session": "session",
+    "client_name": "host",
+    "client_ip": "ip",
+    "helo": "host",
+    "sasl_user": "user",
+    "message_id": "message_id",
+    "sender": "address",
+    "recipient": "address",
+    "original_recipient": "address",
+    "relay_name": "server",
+    "relay_ip": "ip",
+    "reply": "text",
+    "folder": "folder",
+    "user": "user",
+}
+
+OPEN_HOPS = Table("open_hops", EVENTS.columns, EVENTS.order, PERSONAL, sealed=True)
 """Table `open_hops`: what carries over to the next night, as the fewest events that fold to the same hops."""

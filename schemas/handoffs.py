@@ -24,8 +24,14 @@ HANDOFFS = Table(
         ),
         "strength": (TEXT, "certain or likely"),
         "gap_s": (pl.Float64, "seconds from the giver's status line to the taker's first line; may be negative"),
+        "since_try_s": (
+            pl.Float64,
+            "seconds from the start of the giver's try to the taker's arrival; negative where clocks disagree; null where no try led "
+            "to it",
+        ),
         "late": (pl.Boolean, "the giver logged it too late to change a published row: it links no traces"),
         "duplicate": (pl.Boolean, "a second copy: an earlier try, whose answer was lost, had left one"),
     },
     order=("from_host", "from_epoch", "from_queue_id", "to_host", "to_epoch", "to_queue_id", "recipient"),
+    personal={"recipient": "address"},
 )

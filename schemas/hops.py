@@ -13,7 +13,10 @@ HOPS = Table(
         "instance": (TEXT, "mail program instance"),
         "queue_id": (TEXT, "queue ID, or the mail store's session ID"),
         "epoch": (pl.Int64, "the hop's first own time in UTC microseconds; tells reused IDs apart"),
-        "arrived_at": (TIME, "arrival: from the queue ID where it holds a time, else the first line"),
+        "arrived_at": (
+            TIME,
+            "arrival: from the queue ID where it holds a time, less its host's clock_offset, else the first line",
+        ),
         "first_seen_at": (TIME, "stamp of its first line"),
         "left_at": (TIME, "stamp of the line that ended it (removed, Completed); null while open"),
         "arrival": (TEXT, "smtp, submission, pickup, lmtp, requeue, notice, local"),
@@ -29,6 +32,14 @@ HOPS = Table(
         "partial": (pl.Boolean, "its beginning was not in the logs"),
     },
     order=("host", "epoch", "queue_id", "instance"),
+    personal={
+        "client_name": "host",
+        "client_ip": "ip",
+        "helo": "host",
+        "sasl_user": "user",
+        "message_id": "message_id",
+        "sender": "address",
+    },
 )
 
 HOP_RECIPIENTS = Table(
@@ -57,4 +68,11 @@ HOP_RECIPIENTS = Table(
         "cause": (TEXT, "why, from a fixed vocabulary"),
     },
     order=("host", "epoch", "queue_id", "instance", "recipient", "original_recipient"),
+    personal={
+        "recipient": "address",
+        "original_recipient": "address",
+        "relay_name": "server",
+        "relay_ip": "ip",
+        "reply": "text",
+    },
 )

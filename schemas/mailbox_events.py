@@ -28,4 +28,13 @@ MAILBOX_EVENTS = Table(
         "reply": (TEXT, "why it was rejected, discarded or failed"),
     },
     order=("at", "host", "user", "session", "action", "message_id", "folder", "recipient", "size"),
+    personal={
+        "user": "user",
+        "message_id": "message_id",
+        "folder": "folder",
+        "recipient": "address",
+        "client_ip": "ip",
+        "session": "session",
+        "reply": "text",
+    },
 )

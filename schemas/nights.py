@@ -16,6 +16,11 @@ NIGHTS = Table(
         "timezone": (TEXT, "the fleet's zone: that of its days"),
         "cold_start": (pl.Boolean, "run without the night before"),
         "state_of": (TEXT, "the day whose open state was read, with the version of open_hops: DAY@VERSION"),
+        "pseudonyms": (
+            TEXT,
+            "fingerprint of the key that its pseudonyms were made with, and 'domains' where those are pseudonyms too; "
+            "null: written in clear",
+        ),
         "versions": (TEXT, "JSON: table -> Delta version that holds this night"),
         "inputs": (TEXT, "JSON: [{path, size, checksum, lines, error}]"),
         "counts": (TEXT, "JSON: lines read, events, quiet, unparsed, rows per table"),

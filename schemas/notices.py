@@ -21,4 +21,5 @@ NOTICES = Table(
         "resolved_at": (TIME, "last logged fact about the notice"),
     },
     order=("made_at", "host", "queue_id", "recipient"),
+    personal={"recipient": "address"},
 )

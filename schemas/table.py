@@ -1,7 +1,7 @@
 """A table: its columns with their types and meaning, in one place for code, docs and readers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -10,11 +10,17 @@ TIME = pl.Datetime("us", "UTC")
 
 @dataclass(frozen=True)
 class Table:
-    """A named table: column -> (type, meaning), and the columns that order its rows."""
+    """A named table: column -> (type, meaning), and the columns that order its rows.
+
+    `personal`: column -> kind (a name of `schemas.personal.KINDS`) of what in it is about people; a field of a list of structs
+    as column.field. `sealed`: what is personal is encrypted rather than made a pseudonym, since the next night reads it.
+    """
 
     name: str
     columns: Mapping[str, tuple[pl.DataType | type[pl.DataType], str]]
     order: tuple[str, ...] = ()
+    personal: Mapping[str, str] = field(default_factory=dict)
+    sealed: bool = False
 
     @property
     def schema(self) -> dict[str, pl.DataType | type[pl.DataType]]:

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.skipif(not LAB.is_dir(), reason="the lab run is not bes
 
 
 @pytest.mark.skipif(not SCORE.is_file(), reason="score.py is not beside the checkout")
-@pytest.mark.parametrize("name", ["formats", "formats2", "hourly", "night", "one_file", "no_fleet"])
+@pytest.mark.parametrize("name", ["formats", "formats2", "hourly", "night", "spring", "leap", "one_file", "no_fleet"])
 def test_the_figures_stay(name: str, tmp_path: Path) -> None:
     first, last = write_variant(ALL[name], tmp_path)
     fleet = ["--fleet", str(tmp_path / "fleet.toml")] if ALL[name].fleet else []

@@ -218,6 +218,16 @@ def fold_hops(events: Kinds, kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
     return hops.drop("first_kind", "first_row", *(name for name in hops.columns if name.startswith("_")))
 
 
+def set_arrivals(hops: pl.DataFrame, fleet: Fleet) -> pl.DataFrame:
+    """`hops` with `arrived` in true time where a queue ID tells it, which holds the time of a clock that may be known to be off."""
+    clocks = dict(fleet.clocks())
+    if not clocks:
+        return hops
+    ahead = C("host").replace_strict(clocks, default=0, return_dtype=pl.Int64)
+    told = queue_id_time(hops["queue_id"], hops["first_seen"]).is_not_null()
+    return hops.with_columns(arrived=pl.when(told).then(C("arrived") - ahead).otherwise("arrived"))
+
+
 def name_stays(hops: pl.DataFrame) -> pl.Series:
     """`hop`: the hash of host, queue ID and epoch, but for its last SHARD_BITS, those of the hash of host and queue ID: so a hop
     stays in the shard that its events came to."""
@@ -525,7 +535,7 @@ def assemble_kinds(kinds: Kinds, fleet: Fleet, hosts: frozenset[str]) -> Stays:
     if "store" in kinds and "action" in kinds["store"].columns:
         kinds["store"] = kinds["store"].filter((C("action") != "failed").fill_null(True))
     numbered, spans = number_hops(kinds)
-    hops = fold_hops(kinds, numbered, spans)
+    hops = set_arrivals(fold_hops(kinds, numbered, spans), fleet)
     numbered, doors = part_strangers(forget_own_senders(numbered, hops), hops)
     said = fold_filters(numbered)
     recipients = fold_recipients(numbered, hops, said)

@@ -122,6 +122,7 @@ def list_handoffs(hops: pl.DataFrame, recipients: pl.DataFrame, duplicates: pl.D
         evidence=pl.when(C("parent").is_not_null() | late).then("evidence").otherwise(pl.lit("notice")),
         strength=pl.coalesce("strength", "notice_strength"),
         gap_s=seconds_of("gap"),
+        since_try_s=seconds_of(-C("lead")),
         to_host="host",
         to_queue_id="queue_id",
         to_epoch="epoch",
