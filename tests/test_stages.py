@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hoptrace.schemas.deliveries import STAGES
+from hoptrace.transforms.runs import Runs
 from hoptrace.transforms.stages import find_worst, settle_remainder, split_stay
 
 MOMENT = st.one_of(st.none(), st.integers(-(10**9), 10**13))
@@ -42,28 +43,22 @@ def steps_of(walks: list[tuple[list[tuple[object, ...]], int]]) -> pl.DataFrame:
 
 @given(WALKS)
 def test_stages_add_up_to_the_delay(walks: list[tuple[list[tuple[object, ...]], int]]) -> None:
-    delays = pl.DataFrame(
-        {"last": range(len(walks)), "delay_us": [delay for _, delay in walks]},
-        schema={"last": pl.UInt32, "delay_us": pl.Int64},
-    )
     split = split_stay(steps_of(walks))
+    runs = Runs(split["last"])
     assert split.select(pl.min_horizontal(pl.col(STAGES).min())).item() >= 0
-    settled = settle_remainder(split, delays)
+    settled = settle_remainder(split, runs, pl.Series([delay for _, delay in walks], dtype=pl.Int64))
     assert settled[STAGES[0]].dtype == pl.Int64
     sums = settled.group_by("last").agg(total=pl.sum_horizontal(pl.col(STAGES).sum())).sort("last")
     assert sums["total"].to_list() == [delay for _, delay in walks]
     assert settled.select(pl.col(STAGES).null_count()).row(0) == (0,) * len(STAGES)
-    worst = find_worst(settled)
-    assert worst["last"].sort().to_list() == list(range(len(walks)))
+    assert find_worst(settled, runs).height == len(walks)
 
 
 def test_where_an_hour_went() -> None:
     minute = 60_000_000
     walk = [([(0, 60 * minute, minute, False, minute, 2 * minute, 50 * minute, 20 * minute, None)], 60 * minute)]
-    (row,) = settle_remainder(
-        split_stay(steps_of(walk)),
-        pl.DataFrame({"last": [0], "delay_us": [60 * minute]}, schema={"last": pl.UInt32, "delay_us": pl.Int64}),
-    ).iter_rows(named=True)
+    split = split_stay(steps_of(walk))
+    (row,) = settle_remainder(split, Runs(split["last"]), pl.Series([60 * minute])).iter_rows(named=True)
     assert {stage: row[stage] // minute for stage in STAGES} == {
         "receive": 1,
         "in_queue": 6,
@@ -86,4 +81,4 @@ def test_the_earlier_stay_on_a_tie() -> None:
             "held": [5, 5],
         }
     )
-    assert find_worst(rows).row(0) == (0, "held", "first")
+    assert find_worst(rows, Runs(rows["last"])).row(0) == ("first", "held")

@@ -13,6 +13,7 @@ from hoptrace.transforms.holes import Logs
 from hoptrace.transforms.links import LOOKAHEAD_US, fold_address
 from hoptrace.transforms.outcomes import HANDOVER_WAIT_US, HOP_TIMES, judge_outcomes
 from hoptrace.transforms.plan import Night
+from hoptrace.transforms.runs import Runs
 from hoptrace.transforms.seconds import seconds_of
 from hoptrace.transforms.stages import find_worst, settle_remainder, split_stay
 from hoptrace.transforms.stamps import DAY, conflicts, queue_id_time
@@ -102,8 +103,9 @@ def gather_steps(rows: pl.DataFrame, walks: pl.DataFrame, hops: pl.DataFrame) ->
     )
 
 
-def list_stays(steps: pl.DataFrame) -> pl.DataFrame:
-    """last, hops (list of STAY structs), path, attempts, certain, warning facts: the steps of each walk folded to lists."""
+def list_stays(steps: pl.DataFrame, walks: Runs) -> pl.DataFrame:
+    """Columns hops (list of STAY structs), path, attempts, likely, warning facts, us_<stage>: one row for each of the `walks` that `steps`
+    are."""
     seconds = pl.struct(*(seconds_of(stage).alias(stage) for stage in STAGES)).alias("stages")
     stay = pl.struct(
         "host",
@@ -116,25 +118,33 @@ def list_stays(steps: pl.DataFrame) -> pl.DataFrame:
         seconds,
         C("next_evidence").alias("evidence"),
     )
-    new_host = ((C("last") != C("last").shift()) | (C("host") != C("host").shift())).fill_null(True)
     overdue = C("last_deferred") - C("arrived")
-    return (
-        steps.with_columns(_new=new_host)
-        .group_by("last", maintain_order=True)
-        .agg(
-            hops=stay,
-            path=C("host").filter("_new"),
-            any_message_id=C("message_id").filter(C("message_id") != "").first(),
-            attempts=C("attempts").sum(),
-            likely=(C("strength") == "likely").any(),
-            unsure=C("unsure").any(),
-            contrary=C("contrary").any(),
-            warning_due=(overdue >= C("delay_warning")).any(),
-            warning_known=C("delay_warning").is_not_null().any() & ~C("partial").any(),
-            return_due=(overdue >= C("queue_lifetime")).any(),
-            return_known=C("queue_lifetime").is_not_null().any(),
-            **{f"us_{stage}": C(stage).sum() for stage in STAGES},
+    told = steps.select(
+        hops=stay,
+        new_host=((C("last") != C("last").shift()) | (C("host") != C("host").shift())).fill_null(value=True),
+        named=(C("message_id") != "").fill_null(value=False),
+    )
+    any_message_id = steps["message_id"].gather(walks.first(told["named"]))
+    sums = steps.select(C("attempts").fill_null(0), **{f"us_{stage}": stage for stage in STAGES})
+    facts = walks.any(
+        steps.select(
+            "unsure",
+            "contrary",
+            "partial",
+            likely=C("strength") == "likely",
+            warning_due=overdue >= C("delay_warning"),
+            warning_known=C("delay_warning").is_not_null(),
+            return_due=overdue >= C("queue_lifetime"),
+            return_known=C("queue_lifetime").is_not_null(),
         )
+    )
+    return walks.sums(sums).hstack(
+        [
+            walks.lists(told["hops"]),
+            walks.lists(steps["host"], told["new_host"].to_numpy()).alias("path"),
+            any_message_id.alias("any_message_id"),
+            *facts.with_columns(C("warning_known") & ~C("partial")).drop("partial"),
+        ]
     )
 
 
@@ -232,14 +242,15 @@ def write_deliveries(
     until = pl.when(C("settled").is_null()).then(pl.lit(night.ends_at)).otherwise("resolved")
     out = out.with_columns(submitted_at=pl.when(refused_at_entrance).then(None).otherwise("submitted"))
     out = out.with_columns(delay_us=(until - C("submitted_at")).clip(lower_bound=0))
-    steps = settle_remainder(split_stay(steps), out.select("last", "delay_us"))
+    each = Runs(steps["last"])
+    steps = settle_remainder(split_stay(steps), each, out["delay_us"])
     stays = walks.join(rows.select("row", "hop", "recipient"), on="row").join(
         out.select("last", known_until=C("settled") + LOOKAHEAD_US), on="last"
     )
     out = (
-        out.hstack(list_stays(steps).drop("last"))
+        out.hstack(list_stays(steps, each))
+        .hstack(find_worst(steps, each))
         .join(choose_verdicts(stays, filters), on="last", how="left", maintain_order="left")
-        .join(find_worst(steps), on="last", how="left", maintain_order="left")
         .join(date_notices(rows, walks, told), on="last", how="left", maintain_order="left")
         .with_columns(asked_first=pl.coalesce("entry_original", "entry_recipient"))
         .with_columns(_asked=fold_address("asked_first").fill_null(""))

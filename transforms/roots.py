@@ -8,6 +8,7 @@ import polars as pl
 from hoptrace.transforms.links import EVIDENCE_RANK
 
 C = pl.col
+Keys = np.ndarray[Any, np.dtype[np.uint64]]
 Pointers = np.ndarray[Any, np.dtype[np.int64]]
 FOREST: dict[str, pl.DataType | type[pl.DataType]] = {
     "hop": pl.UInt64,
@@ -31,16 +32,15 @@ FOREST: dict[str, pl.DataType | type[pl.DataType]] = {
 
 def choose_parents(candidates: pl.DataFrame) -> pl.DataFrame:
     """One candidate per child: one that came in time, the strongest evidence, then the nearest in time, then the smallest key."""
-    ranked = candidates.with_columns(
+    several = candidates["child"].is_duplicated()
+    ranked = candidates.filter(several).with_columns(
         _weak=(C("strength") == "likely").cast(pl.UInt8),
         _rank=C("evidence").replace_strict(EVIDENCE_RANK, default=9, return_dtype=pl.UInt8),
         _gap=C("gap").abs(),
     )
-    return (
-        ranked.sort("child", "late", "_weak", "_rank", "_gap", "parent", "kind", "evidence", "gap", "parent_at")
-        .unique("child", keep="first", maintain_order=True)
-        .drop("_weak", "_rank", "_gap")
-    )
+    best = ranked.sort("child", "late", "_weak", "_rank", "_gap", "parent", "kind", "evidence", "gap", "parent_at")
+    best = best.unique("child", keep="first", maintain_order=True).drop("_weak", "_rank", "_gap")
+    return pl.concat([candidates.filter(~several), best]).sort("child")
 
 
 def find_roots(children: pl.Series, parents: pl.Series) -> pl.DataFrame:
@@ -49,10 +49,9 @@ def find_roots(children: pl.Series, parents: pl.Series) -> pl.DataFrame:
 
     Pointer doubling over dense numbers: each round halves every hop's distance to its root.
     """
-    keys = np.unique(np.concatenate([children.to_numpy(), parents.to_numpy()]))
+    keys, child, parent = number(children.to_numpy(), parents.to_numpy())
     up = np.arange(keys.size)
-    child = np.searchsorted(keys, children.to_numpy())
-    up[child] = np.searchsorted(keys, parents.to_numpy())
+    up[child] = parent
     jump, _ = double(up, up)
     cut = np.zeros(keys.size, dtype=bool)
     circling = np.unique(jump[up[jump] != jump])
@@ -67,6 +66,17 @@ def find_roots(children: pl.Series, parents: pl.Series) -> pl.DataFrame:
     return pl.DataFrame(
         {"hop": keys, "root": keys[jump], "cut": cut}, schema={"hop": pl.UInt64, "root": pl.UInt64, "cut": pl.Boolean}
     )
+
+
+def number(children: Keys, parents: Keys) -> tuple[Keys, Pointers, Pointers]:
+    """(distinct keys in order, the place of each child there, of each parent)."""
+    both = np.concatenate([children, parents])
+    order = np.argsort(both)
+    ordered = both[order]
+    first = np.concatenate([[True] * bool(both.size), ordered[1:] != ordered[:-1]])
+    places = np.empty(both.size, np.int64)
+    places[order] = np.cumsum(first) - 1
+    return ordered[first], places[: children.size], places[children.size :]
 
 
 def double(up: Pointers, least: Pointers) -> tuple[Pointers, Pointers]:

@@ -3,6 +3,7 @@
 import polars as pl
 
 from hoptrace.schemas.deliveries import STAGES
+from hoptrace.transforms.runs import Runs
 
 C = pl.col
 
@@ -42,27 +43,21 @@ def split_stay(steps: pl.DataFrame) -> pl.DataFrame:
     ).drop("_span", "_begin")
 
 
-def settle_remainder(steps: pl.DataFrame, delay: pl.DataFrame) -> pl.DataFrame:
-    """`steps` whose stages add up to each trace's delay_us (frame last, delay_us): clocks that differ leave a remainder, which
-    goes to the last stay's between_hosts, or into its queue where there is one stay."""
-    total = pl.sum_horizontal(*STAGES)
-    spent = steps.group_by("last").agg(_spent=total.sum())
-    final = C("step") == 0
-    steps = steps.join(spent, on="last", how="left", maintain_order="left").join(
-        delay, on="last", how="left", maintain_order="left"
-    )
-    rest = pl.when(final).then(C("delay_us") - C("_spent")).otherwise(0).fill_null(0)
+def settle_remainder(steps: pl.DataFrame, walks: Runs, delay: pl.Series) -> pl.DataFrame:
+    """`steps` whose stages add up to the delay (µs) of each of the `walks` that they are: clocks that differ leave a remainder,
+    which goes to the last stay's between_hosts, or into its queue where there is one stay."""
+    spent = walks.sums(steps.select(_spent=pl.sum_horizontal(*STAGES)))["_spent"]
+    rest = pl.when(C("step") == 0).then(walks.spread((delay - spent).fill_null(0))).otherwise(0)
     alone = C("previous_at").is_null()
     return steps.with_columns(
         between_hosts=C("between_hosts") + pl.when(alone).then(0).otherwise(rest),
         in_queue=C("in_queue") + pl.when(alone).then(rest).otherwise(0),
-    ).drop("_spent", "delay_us")
+    )
 
 
-def find_worst(steps: pl.DataFrame) -> pl.DataFrame:
-    """last, worst_host, worst_stage: where most of the delay went; the earlier stay on a tie."""
-    most = pl.max_horizontal(*STAGES)
-    long = steps.select("last", "step", "host", *STAGES, us=most).filter(C("us") == C("us").max().over("last"))
-    first = long.sort("last", "step", descending=[False, True]).unique("last", keep="first", maintain_order=True)
+def find_worst(steps: pl.DataFrame, walks: Runs) -> pl.DataFrame:
+    """worst_host, worst_stage of each of the `walks` that `steps` are: where most of the delay went; the earlier stay on a tie."""
+    most = steps.select(us=pl.max_horizontal(*STAGES))["us"]
+    worst = steps.select("host", *STAGES, us=most)[walks.first(most == walks.spread(walks.highest(most)))]
     named = pl.coalesce(*(pl.when(C(stage) == C("us")).then(pl.lit(stage)) for stage in sorted(STAGES)))
-    return first.select("last", worst_stage=named, worst_host="host")
+    return worst.select(worst_host="host", worst_stage=named)
