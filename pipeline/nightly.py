@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,8 +13,11 @@ import polars as pl
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from hoptrace.pipeline.inputs import plan_inputs
+from hoptrace.pipeline.late import find_late
+from hoptrace.pipeline.open_state import checksum_of
 from hoptrace.pipeline.options import NightlyOptions
 from hoptrace.pipeline.publish import PublishNight, Target, WriteMailbox, WriteTables, as_count, as_report
+from hoptrace.pipeline.status import day_before_of, state_changed
 from hoptrace.pipeline.store import Night as NightRow
 from hoptrace.pipeline.store import Store
 from hoptrace.schemas.errors import HoptraceError
@@ -142,6 +146,34 @@ def run_nightly(
     return rows
 
 
+def run_stale(
+    options: NightlyOptions, beam_args: Sequence[str], progress: Callable[[str], object] = len
+) -> list[NightRow]:
+    """Run the stale days of the store again, in order, and the days after them as far as these begin otherwise than before.
+
+    A day is run with the bounds and the cold start that it had, but goes on from the day before if that is there now. Returns
+    the new rows of `nights`; raises HoptraceError for what the user can mend.
+    """
+    fleet = load_fleet(options.fleet)
+    store = Store(options.store)
+    store.prepare()
+    progress("comparing the logs with what was read")
+    late = {day: why for day, (again, why) in find_late(store.days(), options.logs, fleet).items() if again}
+    rows = []
+    for day in [night["day"] for night in store.days()]:
+        nights = {night["day"]: night for night in store.days()}
+        night = nights[day]
+        why = state_changed(store, night, nights) or late.get(day)
+        if why is None:
+            continue
+        progress(f"{day} is stale: {why}")
+        starts_at = night["starts_at"].astimezone(ZoneInfo(fleet.timezone))
+        again = replace(options, day_start=starts_at.time())
+        cold = night["cold_start"] and day_before_of(night) not in nights
+        rows.append(run_night(again, beam_args, fleet, store, date.fromisoformat(day), cold, progress))
+    return rows
+
+
 def run_night(
     options: NightlyOptions,
     beam_args: Sequence[str],
@@ -169,7 +201,7 @@ def run_night(
     flags = [*(EMBEDDED if embedded else ()), *beam_args]
     here = frames_stay_here() if embedded and fits_in_memory(ranges) else nullcontext()
     with here, beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
-        trace_night(pipeline, ranges, state, plan, Target(options.store, str(day), base, state_of))
+        trace_night(pipeline, ranges, state, plan, Target(options.store, str(day), base, state_of, checksum_of(state)))
     (row,) = [night for night in store.days() if night["day"] == str(day)]
     progress(f"{day}: published")
     return row

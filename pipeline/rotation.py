@@ -38,6 +38,37 @@ def name_absent(names: Sequence[str]) -> list[str | None]:
     ]
 
 
+def rank(name: str) -> tuple[int, int | datetime] | None:
+    """Where a file of a rotation stands by its number or date, oldest first; None where its name tells neither."""
+    bare = PACKED.sub("", name)
+    if found := NUMBER.search(bare):
+        return 0, -int(found[1])
+    if dated := date_of(bare):
+        return 0, dated
+    return None if ROTATED.search(bare) else (1, 0)
+
+
+def in_order(names: Sequence[str]) -> bool:
+    """Whether names of one rotation, in the order of their first stamps, could be in that order; those of one rank could."""
+    ranks = [place for name in names if (place := rank(name)) is not None]
+    kinds = {type(of) for last, of in ranks if not last}
+    return len(kinds) > 1 or all(older <= newer for older, newer in pairwise(ranks))
+
+
+def same_rank(one: str, other: str) -> bool:
+    """Whether two names of one rotation have the same number or date, or neither has one."""
+    place = rank(one)
+    return place is not None and place == rank(other)
+
+
+def distinct_ranks(names: Sequence[str]) -> list[str]:
+    """One name of each rank, oldest first where all of them tell it; else the first name."""
+    found = {place: name for name in reversed(names) if (place := rank(name)) is not None}
+    if not found or len({type(of) for last, of in found if not last}) > 1:
+        return list(names[:1])
+    return [found[place] for place in sorted(found)]
+
+
 def named(name: str, number: int) -> str:
     """The name with another number."""
     return f"{NUMBER.sub('', name)}.{number}"

@@ -18,9 +18,10 @@ from hoptrace.transforms.losses import Torn, find_torn, last_lines, tear
 from hoptrace.transforms.mailbox import name_mailbox, select_mailbox
 from hoptrace.transforms.parse import complete_coverage, parse_chunk
 from hoptrace.transforms.plan import Keyed, Plan
-from hoptrace.transforms.read import Chunk, FileReport, Range, read_chunks
+from hoptrace.transforms.read import Chunk, FileReport, Range, line_count, read_chunks
 from hoptrace.transforms.scans import select_scans
 from hoptrace.transforms.sessions import select_sessions
+from hoptrace.transforms.witness import as_counts
 
 C = pl.col
 OUTPUTS = ("sessions", "scans", "mailbox", "coverage", "unparsed", "files", "counts")
@@ -99,6 +100,10 @@ class ParseRange(WorkAhead):
             yield TaggedOutput("files", item)
             yield TaggedOutput("counts", ("lines read", item.lines))
             return
+        if within_copy(item, r):
+            yield from tell_copies(r, line_count(item))
+            yield from (TaggedOutput("counts", (name, line_count(item))) for name in ("lines", "copies"))
+            return
         assert self.grammars is not None
         fleet, shards = self.plan.fleet, self.plan.shards
         parsed = parse_chunk(item, r, self.grammars, fleet, self.plan.night.window)
@@ -121,8 +126,21 @@ class ParseRange(WorkAhead):
             "events with a queue ID": sum(frame.height for frame in owned.values()),
             "mailbox lines": boxed.height,
         }
-        for name, count in {**parsed.counts, **mine}.items():
+        for name, count in {**parsed.counts, **mine, **as_counts(parsed.witness)}.items():
             yield TaggedOutput("counts", (name, int(count)))
+        yield from tell_copies(r, parsed.counts["copies"])
+
+
+def within_copy(chunk: Chunk, r: Range) -> bool:
+    """Whether all lines of a chunk are copies that stand together."""
+    bounds = r.copies.bounds()
+    return bool(((bounds[:, 0] <= chunk.offset) & (bounds[:, 1] >= chunk.offset + len(chunk.data))).any())
+
+
+def tell_copies(r: Range, copies: int) -> Iterator[TaggedOutput]:
+    """The report of a chunk's lines that count by another file."""
+    if copies:
+        yield TaggedOutput("files", FileReport(r.path, r.start, checksum="", copies=copies))
 
 
 class ParseLogs(beam.PTransform):  # type: ignore[misc]
