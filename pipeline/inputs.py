@@ -1,6 +1,7 @@
 """The inputs of a run: which files, and which parts of them, hold the lines of the days asked for."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,7 +10,7 @@ from itertools import accumulate, groupby, pairwise
 from typing import TypeVar
 
 from hoptrace.pipeline.log_file import LogFile, look_at
-from hoptrace.pipeline.rotation import distinct_ranks, in_order, name_absent, same_rank
+from hoptrace.pipeline.rotation import in_order, name_absent, rank, same_rank
 from hoptrace.pipeline.suspects import find_suspects
 from hoptrace.schemas.errors import HoptraceError
 from hoptrace.schemas.fleet import DAY_US, HOUR_US, Fleet
@@ -43,12 +44,6 @@ def plan_inputs(
     needed = needed_files(files, starts_at_us, ends_at_us)
     elsewhere = [hosts_elsewhere(file, sources) for file in needed]
     copies = copies_of(needed, elsewhere, fleet, near_us)
-    whole = {file.stored.path for file, twice in zip(needed, copies) if twice.whole}
-    if whole:
-        follows = {
-            file.stored.path: file for file in follow_on([file for file in files if file.stored.path not in whole])
-        }
-        needed = [follows.get(file.stored.path, replace(file, followed_at=None, absent=None)) for file in needed]
     days = (starts_at_us - DAY_US, ends_at_us + DAY_US)
     folds = in_threads(lambda file: fold_of(file, fleet, *days), needed)
     ranges = [
@@ -92,7 +87,9 @@ def copies_of(
 ) -> list[Copies]:
     """What each of the files has that counts by another one."""
     apart = [replace(NO_COPIES, hosts_elsewhere=tuple(sorted(hosts))) for hosts in elsewhere]
+    chains = Counter(file.chain for file in files)
     suspects = find_suspects(files, elsewhere, near_us)
+    suspects.sort(key=lambda n: (-chains[files[n].chain], files[n].stored.path))
     read = in_threads(lambda n: read_lines(replace(files[n].whole(), copies=apart[n]), fleet), suspects)
     found = dict(zip(suspects, find_copies(read)))
     return [
@@ -108,38 +105,49 @@ def needed_files(files: Iterable[LogFile], starts_at_us: int, ends_at_us: int) -
         file
         for file in follow_on(listed)
         if (file.first_at or 0) < ends_at_us + SLACK_US
-        and not (file.ordered and file.followed_at is not None and file.followed_at < starts_at_us - SLACK_US)
+        and not (file.followed_at is not None and file.followed_at < starts_at_us - SLACK_US)
     ]
     return [file for file in listed if file.first_at is None] + known
 
 
 def follow_on(files: Iterable[LogFile]) -> list[LogFile]:
-    """The files that have a stamp, by rotation, oldest first, each with what follows it, and what is absent after it.
-
-    Files of a rotation that begin at the same time, or have the same number or date, may be copies: none follows the other.
-    """
+    """The files that have a stamp, by rotation, oldest first, each with what follows it, and what is absent after it."""
     known = sorted(
         (file for file in files if file.first_at is not None),
-        key=lambda file: (file.chain, file.first_at, file.stored.path),
+        key=lambda file: (file.chain, file.first_at, rank(file.name) or (2, 0), file.stored.path),
     )
     return [file for _, chain in groupby(known, key=lambda file: file.chain) for file in follow_chain(list(chain))]
 
 
 def follow_chain(chain: Sequence[LogFile]) -> list[LogFile]:
-    """The same of the files of one rotation."""
+    """The same of the files of one rotation.
+
+    Of files that begin at the same time, or have the same number or date, one may be a copy: none follows the other. A file that
+    is not where its name says follows none.
+    """
+    inside = in_order([file.name for file in chain])
+    own = [file for file, fits in zip(chain, inside) if fits]
     steps: list[list[LogFile]] = []
-    for file in chain:
-        if steps and (steps[-1][0].first_at == file.first_at or same_rank(steps[-1][0].name, file.name)):
+    for file in own:
+        if steps and (steps[-1][-1].first_at == file.first_at or same_rank(steps[-1][-1].name, file.name)):
             steps[-1].append(file)
         else:
             steps.append([file])
-    names = [distinct_ranks([file.name for file in step]) for step in steps]
-    absent = [*name_absent([name for step in names for name in step]), None]
-    last = accumulate(len(step) for step in names)
+    told = [
+        [file.name for at, file in enumerate(step) if not at or not same_rank(step[at - 1].name, file.name)]
+        for step in steps
+    ]
+    absent = [*name_absent([name for each in told for name in each]), None]
+    last = accumulate(len(each) for each in told)
     after = [*(step[0].first_at for step in steps[1:]), None]
-    ordered = in_order([file.name for file in chain])
-    return [
-        replace(file, followed_at=at, absent=absent[end - 1], ordered=ordered)
+    begins = [step[0].first_at or 0 for step in steps]
+    strange = [
+        replace(file, followed_at=next((at for at in begins if at > (file.first_at or 0)), None))
+        for file, fits in zip(chain, inside)
+        if not fits
+    ]
+    return strange + [
+        replace(file, followed_at=at, absent=absent[end - 1])
         for step, at, end in zip(steps, after, last)
         for file in step
     ]

@@ -34,9 +34,7 @@ class Head:
 class LogFile:
     """A log file as its head shows it: host and zone of its first stamp, that stamp in UTC µs (None: has none), all its hosts.
 
-    `followed_at`: the first stamp of the next file of its rotation; `absent`: names of files that should be between them;
-    `ordered`: whether the names of its rotation are in the order of their stamps.
-    """
+    `followed_at`: the first stamp of the next file of its rotation; `absent`: names of files that should be between them;"""
 
     stored: StoredFile
     host: str
@@ -48,7 +46,6 @@ class LogFile:
     hosts: frozenset[str] = frozenset()
     followed_at: int | None = None
     absent: str | None = None
-    ordered: bool = True
 
     @property
     def name(self) -> str:

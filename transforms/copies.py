@@ -29,15 +29,23 @@ CHUNK_BYTES = 8 << 20
 @dataclass(frozen=True)
 class FileLines:
     """The lines of a file, one value a line: where it starts and ends in the text, its host (index into `hosts`, -1: of no
-    interest), hashes of the whole line and of what follows its header (0: has no stamp)."""
+    interest), hashes of the whole line and of what follows its header (0: has no stamp). `first`, `last`: the bytes of the first
+    and last line."""
 
-    path: str
+    range: Range
     starts: Array
     ends: Array
     host: Array
     line: Array
     text: Array
     hosts: list[str]
+    first: bytes = b""
+    last: bytes = b""
+
+    @property
+    def path(self) -> str:
+        """The file's path."""
+        return self.range.path
 
     def of(self, host: str) -> Array:
         """The numbers of the lines of a host."""
@@ -49,15 +57,18 @@ def read_lines(r: Range, fleet: Fleet) -> FileLines:
     hosts: dict[str, int] = {r.folder_host: 0}
     parts: list[tuple[Array, ...]] = []
     last = 0
+    first_line = last_line = b""
     for chunk in read_chunks(r, CHUNK_BYTES):
-        if isinstance(chunk, Chunk):
+        if isinstance(chunk, Chunk) and chunk.data:
             part, last = cut_lines(chunk, r, fleet, hosts, last)
             parts.append(part)
+            first_line = first_line or bytes(chunk.data[: chunk.data.index(b"\n")])
+            last_line = bytes(chunk.data[chunk.data.rfind(b"\n", 0, -1) + 1 : -1])
     left = np.array([name in r.copies.hosts_elsewhere for name in hosts])
     if not parts:
         parts = [tuple(np.zeros(0, np.int64) for _ in range(3)) + tuple(np.zeros(0, np.uint64) for _ in range(2))]
     starts, ends, host, line, text = (np.concatenate(each) for each in zip(*parts))
-    return FileLines(r.path, starts, ends, np.where(left[host], -1, host), line, text, list(hosts))
+    return FileLines(r, starts, ends, np.where(left[host], -1, host), line, text, list(hosts), first_line, last_line)
 
 
 def cut_lines(chunk: Chunk, r: Range, fleet: Fleet, hosts: dict[str, int], last: int) -> tuple[tuple[Array, ...], int]:
@@ -79,11 +90,16 @@ def cut_lines(chunk: Chunk, r: Range, fleet: Fleet, hosts: dict[str, int], last:
 
 
 def find_copies(files: Sequence[FileLines]) -> list[Copies]:
-    """What each of the files has that stands in another of them, in the order of `files`."""
+    """What each of the files has that stands in another of them, in the order of `files`.
+
+    Of files with as many lines of a host the first one's count.
+    """
     left = [np.zeros(file.host.size, np.bool_) for file in files]
     sources: list[set[str]] = [set() for _ in files]
     for host in sorted({host for file in files for host in file.hosts}):
-        settle_host(host, files, left, sources)
+        for torn in settle_host(host, files, left, sources):
+            if torn.fits(files):
+                left[torn.file][torn.line] = True
     shared = [share(file, files, left) for file in files]
     return [
         Copies(
@@ -92,22 +108,46 @@ def find_copies(files: Sequence[FileLines]) -> list[Copies]:
             copy_of=", ".join(sorted(of)) or None,
             shared=number,
             shared_with=", ".join(sorted(others)) or None,
-            whole=bool(out.size and out.all()),
         )
         for file, out, of, (number, others) in zip(files, left, sources, shared)
     ]
 
 
-def settle_host(host: str, files: Sequence[FileLines], left: list[Array], sources: list[set[str]]) -> None:
-    """Marks in `left` the lines of a host that a longer file has, and names that file in `sources`.
+@dataclass(frozen=True)
+class TornLine:
+    """The first or last line of a file beside a run, and the line of the other file there: it may be a piece of that."""
+
+    file: int
+    line: int
+    other: int
+    other_line: int
+
+    def fits(self, files: Sequence[FileLines]) -> bool:
+        """Whether it is: whoever copied by bytes cut it."""
+        other, at = files[self.other], self.other_line
+        whole = read_line(other.range, int(other.starts[at]), int(other.ends[at]))
+        return whole.startswith(files[self.file].last) if self.line else whole.endswith(files[self.file].first)
+
+
+def read_line(r: Range, start: int, end: int) -> bytes:
+    """The line at these bytes of a file's text, without its line feed."""
+    for chunk in read_chunks(r, CHUNK_BYTES):
+        if isinstance(chunk, Chunk) and chunk.offset <= start < chunk.offset + len(chunk.data):
+            return bytes(chunk.data[start - chunk.offset : end - 1 - chunk.offset])
+    return b""
+
+
+def settle_host(host: str, files: Sequence[FileLines], left: list[Array], sources: list[set[str]]) -> list[TornLine]:
+    """Marks in `left` the lines of a host that a longer file has, and names that file in `sources`; what may be torn lines.
 
     Every line has the number of the first file's line that it is a copy of, or one of its own. A file takes a number once,
     so what it has twice stays two, however many files have it once.
     """
     mine = [(file.of(host), n) for n, file in enumerate(files)]
-    order = sorted((one for one in mine if one[0].size), key=lambda one: (-one[0].size, files[one[1]].path))
+    order = sorted((one for one in mine if one[0].size), key=lambda one: -one[0].size)
     total = sum(lines.size for lines, _ in order)
     numbers: list[Array] = []
+    torn: list[TornLine] = []
     for at, (lines, n) in enumerate(order):
         begin = sum(numbered.size for numbered in numbers)
         own = np.arange(begin, begin + lines.size)
@@ -121,8 +161,22 @@ def settle_host(host: str, files: Sequence[FileLines], left: list[Array], source
                 own[ours] = np.where(fits, theirs, own[ours])
                 out[ours] |= fits
                 sources[n].add(files[order[earlier][1]].path)
+                torn += torn_beside((a, b, size), (lines, n, files[n].host.size), order[earlier])
         left[n][lines[out]] = True
         numbers.append(own)
+    return torn
+
+
+def torn_beside(run: tuple[int, int, int], ours: tuple[Array, int, int], theirs: tuple[Array, int]) -> list[TornLine]:
+    """The lines beside a run that may be torn; `ours`: a file's lines of the host, its number and how many lines it has."""
+    a, b, size = run
+    (lines, n, total), (others, other) = ours, theirs
+    found = []
+    if lines[b] == 1 and a > 0:
+        found.append(TornLine(n, 0, other, int(others[a - 1])))
+    if lines[b + size - 1] == total - 2 and a + size < others.size:
+        found.append(TornLine(n, total - 1, other, int(others[a + size])))
+    return found
 
 
 def longest_first(

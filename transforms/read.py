@@ -20,7 +20,7 @@ class Copies:
     """What a file, or a range of it, has that counts by another file.
 
     `spans`: pairs of int64, little-endian, in order: from which byte of the text to which its lines are `lines` copies of lines of
-    the files `copy_of`; all of them where `whole`. `shared`: how many lines that are kept stand in the files `shared_with` too.
+    the files `copy_of`. `shared`: how many lines that are kept stand in the files `shared_with` too.
     `hosts_elsewhere`: hosts whose lines count by another file because fleet.toml says so (`source`).
     """
 
@@ -29,7 +29,6 @@ class Copies:
     copy_of: str | None = None
     shared: int = 0
     shared_with: str | None = None
-    whole: bool = False
     hosts_elsewhere: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
