@@ -99,7 +99,7 @@ def from_counts(counts: Mapping[str, int]) -> tuple[dict[str, int], dict[str, li
     """The other counts, and host -> [lines, checksum]."""
     others = {name: count for name, count in counts.items() if not name.startswith(PREFIX)}
     hosts = sorted({name.removeprefix(PREFIX).partition(" ")[2] for name in counts if name not in others})
-    told = {host: (counts[f"{PREFIX}{part} {host}"] for part in range(3)) for host in hosts}
+    told = {host: [counts[f"{PREFIX}{part} {host}"] for part in range(3)] for host in hosts}
     return others, {host: checksum(*values) for host, values in told.items()}
 
 
