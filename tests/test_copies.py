@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from hoptrace.pipeline import nightly
+from hoptrace.pipeline.cli import main
+from hoptrace.pipeline.coverage import coverage_json
 from hoptrace.pipeline.inputs import plan_inputs
 from hoptrace.pipeline.nightly import run_nightly
 from hoptrace.pipeline.options import NightlyOptions
@@ -307,3 +309,16 @@ def test_copies_change_no_row(
     files = store.read("files")
     assert files["copies"].sum() == sum(night["counts"]["copies"] for night in store.days()) > 1000
     assert files.filter(pl.col("copies") > 0)["copy_of"].null_count() == 0
+
+
+def test_coverage_tells_of_copies(spoilt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path, spoilt)
+    assert main(["coverage", "--store", str(tmp_path)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Lines in several files: 11 files" in said
+    found = coverage_json(Store(str(tmp_path)), None)["files_with_copies"]
+    by_name = {str(Path(row["path"]).relative_to(spoilt)): row for row in found}
+    packed = by_name["mx01/mail.log.gz"]
+    plain = spoilt / "mx01" / "mail.log"
+    assert (packed["copies"], packed["copy_of"]) == (plain.read_bytes().count(b"\n"), str(plain))
+    assert by_name["smtp02/mail.log.gz"]["copies"] == 150

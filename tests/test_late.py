@@ -2,12 +2,16 @@
 
 import gzip
 import os
+import random
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from hoptrace.pipeline.cli import main
@@ -22,7 +26,7 @@ from hoptrace.schemas.fleet import load_fleet
 from hoptrace.transforms.grammar import load_grammars
 from hoptrace.transforms.parse import Window, parse_chunk
 from hoptrace.transforms.read import Chunk, read_chunks
-from hoptrace.transforms.witness import Witness, add_witnesses, as_counts, checksum, from_counts, witness_of
+from hoptrace.transforms.witness import Witness, add_witnesses, as_counts, checksum, from_counts, sum_lines, witness_of
 from tests.test_copies import spoil
 from tests.test_nightly import COMPARED, DAY1, DAY2, ordered
 
@@ -237,6 +241,25 @@ def test_the_night_and_the_later_look_see_the_same(chunk_bytes: int) -> None:
         {"lines": 3},
         {h: checksum(*v) for h, v in sorted(night.items())},
     )
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.binary(max_size=70).map(lambda line: line.replace(b"\n", b"")), min_size=1, max_size=6), st.randoms()
+)
+def test_a_sum_tells_lines_and_not_where_they_stand(lines: list[bytes], rnd: random.Random) -> None:
+    def summed(each: list[bytes]) -> Witness:
+        ends = np.cumsum([len(line) + 1 for line in each])
+        sizes = np.array([len(line) + 1 for line in each], np.int64)
+        host, inside = np.zeros(len(each), np.int32), np.ones(len(each), np.bool_)
+        return sum_lines(b"".join(line + b"\n" for line in each), ends - sizes, sizes, host, inside, ["a"])
+
+    alone = add_witnesses(summed([line]) for line in lines)
+    assert summed(rnd.sample(lines, len(lines))) == alone
+    other = rnd.randrange(len(lines))
+    at = rnd.randrange(len(lines[other]) + 1)
+    changed = [*lines[:other], lines[other][:at] + b"x" + lines[other][at + rnd.randrange(2) :], *lines[other + 1 :]]
+    assert (summed(changed) == alone) == (sorted(changed) == sorted(lines))
 
 
 THEN = {"a": [2, "x"], "b": [1, "y"]}
