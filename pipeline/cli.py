@@ -111,12 +111,15 @@ def _sample(flags: argparse.Namespace, _: list[str]) -> None:
 
 
 def _run(options: NightlyOptions, *, stale: bool = False) -> list[Night]:
-    from hoptrace.pipeline.nightly import run_nightly, run_stale
+    if stale:
+        from hoptrace.pipeline.nightly import run_stale as run
+    else:
+        from hoptrace.pipeline.nightly import run_nightly as run
 
     Store(options.store).prepare()
     gc.freeze()  # what was imported stays; looking through it again and again costs a second
     try:
-        return (run_stale if stale else run_nightly)(options, list(options.beam_args), progress)
+        return run(options, list(options.beam_args), progress)
     finally:
         if sys.stderr.isatty():
             print("\r\x1b[K", end="", file=sys.stderr)

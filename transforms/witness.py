@@ -21,7 +21,7 @@ PREFIX = "witness "
 
 
 @compiled
-def _word(data: Any, start: int, end: int) -> Any:
+def _word(data: Any, start: Any, end: Any) -> Any:
     """Up to eight bytes as a number."""
     word = np.uint64(0)
     for k in range(end - start):
