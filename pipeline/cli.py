@@ -5,7 +5,7 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
-from datetime import timedelta, tzinfo
+from datetime import date, timedelta, tzinfo
 from difflib import get_close_matches
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,13 +15,13 @@ from rich.console import RenderableType
 from hoptrace.pipeline import coverage, find, keys, leftovers, printing, prune, sample, stats, status, story, summary
 from hoptrace.pipeline.flags import make_parser
 from hoptrace.pipeline.options import NightlyOptions
-from hoptrace.pipeline.store import Store
+from hoptrace.pipeline.store import Night, Store
 from hoptrace.schemas.errors import HoptraceError
 from hoptrace.schemas.fleet import load_fleet
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-OWN_FLAGS = ("--logs", "--store", "--day", "--until", "--fleet", "--cold-start", "--day-start", "--shards", "--json",
-             "--pseudonymise", "--pseudonymise-domains")  # fmt: skip
+OWN_FLAGS = ("--logs", "--store", "--day", "--until", "--fleet", "--cold-start", "--day-start", "--shards", "--stale",
+             "--json", "--pseudonymise", "--pseudonymise-domains")  # fmt: skip
 
 
 class UsageError(Exception):
@@ -70,11 +70,16 @@ def _said(error: BaseException | None) -> str | None:
 
 
 def _nightly(flags: argparse.Namespace, others: list[str]) -> int | None:
+    if flags.pseudonymise_domains and not flags.pseudonymise:
+        raise UsageError("--pseudonymise-domains needs a key: --pseudonymise KEYFILE")
+    if flags.stale:
+        _stale(flags, others)
+        return None
+    if flags.day is None:
+        raise UsageError("nightly needs --day, or --stale")
     until = flags.until or flags.day
     if until < flags.day:
         raise UsageError(f"--until {until} lies before --day {flags.day}")
-    if flags.pseudonymise_domains and not flags.pseudonymise:
-        raise UsageError("--pseudonymise-domains needs a key: --pseudonymise KEYFILE")
     _require_beam_flags(others)
     options = NightlyOptions(
         logs=tuple(flags.logs), store=flags.store, day=flags.day, until=until, fleet=flags.fleet,
@@ -82,32 +87,55 @@ def _nightly(flags: argparse.Namespace, others: list[str]) -> int | None:
         pseudonymise=flags.pseudonymise, pseudonymise_domains=flags.pseudonymise_domains,
     )  # fmt: skip
     _run(options)
-    _summarise(flags, options, Store(flags.store))
+    _summarise(flags, options.fleet, _days_of(options), Store(flags.store))
     return None
+
+
+def _stale(flags: argparse.Namespace, others: list[str]) -> None:
+    if flags.day or flags.until or flags.cold_start:
+        raise UsageError("--stale finds the days itself; leave --day, --until and --cold-start out")
+    _require_beam_flags(others)
+    today = date.today()  # noqa: DTZ011
+    options = NightlyOptions(
+        logs=tuple(flags.logs), store=flags.store, day=today, until=today, fleet=flags.fleet, shards=flags.shards,
+        beam_args=tuple(others), pseudonymise=flags.pseudonymise, pseudonymise_domains=flags.pseudonymise_domains,
+    )  # fmt: skip
+    store = Store(flags.store)
+    days = [row["day"] for row in _run(options, stale=True)]
+    if days:
+        _summarise(flags, options.fleet, days, store)
+    else:
+        _print(flags, {"days": []}, lambda: [printing.line(f"{store.root.url}: no night is stale.")])
 
 
 def _sample(flags: argparse.Namespace, _: list[str]) -> None:
     options = sample.run_sample(flags.store, _run)
-    _summarise(flags, options, Store(flags.store))
+    _summarise(flags, options.fleet, _days_of(options), Store(flags.store))
 
 
-def _run(options: NightlyOptions) -> object:
-    from hoptrace.pipeline.nightly import run_nightly
+def _run(options: NightlyOptions, *, stale: bool = False) -> list[Night]:
+    if stale:
+        from hoptrace.pipeline.nightly import run_stale as run
+    else:
+        from hoptrace.pipeline.nightly import run_nightly as run
 
     Store(options.store).prepare()
     if options.pseudonymise and (warning := keys.exposed(options.pseudonymise)):
         print(f"hoptrace: {printing.clean(warning)}", file=sys.stderr)
     gc.freeze()  # what was imported stays; looking through it again and again costs a second
     try:
-        return run_nightly(options, list(options.beam_args), progress)
+        return run(options, list(options.beam_args), progress)
     finally:
         if sys.stderr.isatty():
             print("\r\x1b[K", end="", file=sys.stderr)
 
 
-def _summarise(flags: argparse.Namespace, options: NightlyOptions, store: Store) -> None:
-    days = [(options.day + timedelta(days=n)).isoformat() for n in range((options.until - options.day).days + 1)]
-    zone = ZoneInfo(load_fleet(options.fleet).timezone)
+def _days_of(options: NightlyOptions) -> list[str]:
+    return [(options.day + timedelta(days=n)).isoformat() for n in range((options.until - options.day).days + 1)]
+
+
+def _summarise(flags: argparse.Namespace, fleet: str | None, days: list[str], store: Store) -> None:
+    zone = ZoneInfo(load_fleet(fleet).timezone)
     if flags.json:
         printing.show_json(summary.summary(store, days))
     else:
@@ -168,7 +196,9 @@ def _coverage(flags: argparse.Namespace, _: list[str]) -> None:
 
 def _status(flags: argparse.Namespace, _: list[str]) -> None:
     store = Store(flags.store)
-    _print(flags, status.status(store) if flags.json else None, lambda: status.status_page(store))
+    fleet = load_fleet(flags.fleet)
+    told = status.status(store, flags.logs, fleet) if flags.json else None
+    _print(flags, told, lambda: status.status_page(store, flags.logs, fleet))
 
 
 def _gc(flags: argparse.Namespace, _: list[str]) -> None:

@@ -127,6 +127,17 @@ def file_errors(store: Store, days: Sequence[str] | None = None) -> pl.DataFrame
     )
 
 
+def copies(store: Store, days: Sequence[str] | None = None) -> pl.DataFrame:
+    """Files with lines that stand in other files too: path, copies (lines that count by those), copy_of, shared, shared_with.
+
+    A file is read by several nights, in each of them to its end; the night that saw the most of it tells.
+    """
+    files = store.scan("files", days).filter((pl.col("copies") > 0) | (pl.col("shared") > 0))
+    columns = ("copies", "copy_of", "shared", "shared_with")
+    latest = files.sort("path", "copies", "shared", "day").group_by("path", maintain_order=True)
+    return latest.agg(pl.col(columns).last()).sort("path").collect()
+
+
 def coverage_json(store: Store, days: Sequence[str] | None) -> dict[str, Any]:
     """What `hoptrace coverage --json` prints."""
     return {
@@ -143,6 +154,7 @@ def coverage_json(store: Store, days: Sequence[str] | None) -> dict[str, Any]:
         "holes": holes(store, days).to_dicts(),
         "unparsed": unparsed(store, days).to_dicts(),
         "files_with_errors": file_errors(store, days).to_dicts(),
+        "files_with_copies": copies(store, days).to_dicts(),
     }
 
 
@@ -160,7 +172,13 @@ def coverage_page(store: Store, days: Sequence[str] | None, zone: tzinfo) -> lis
     known = {clock.host: clock for clock in clocks(store, days)}
     said = ((row["host"], _remarks(row, known.get(row["host"]))) for row in totals.to_dicts())
     page += [printing.line(f"{host}: {remarks}") for host, remarks in said if remarks]
-    return page + holes_page(store, days, zone) + unparsed_page(store, days, 50) + errors_page(store, days, 50)
+    return (
+        page
+        + holes_page(store, days, zone)
+        + unparsed_page(store, days, 50)
+        + errors_page(store, days, 50)
+        + copies_page(store, days, 50)
+    )
 
 
 def holes_page(store: Store, days: Sequence[str] | None, zone: tzinfo, limit: int = 50) -> list[RenderableType]:
@@ -203,6 +221,36 @@ def errors_page(store: Store, days: Sequence[str] | None, limit: int) -> list[Re
         printing.table(["file", "what is wrong"], rows, wide=["file", "what is wrong"]),
         *_more(found, limit),
     ]
+
+
+def copies_page(store: Store, days: Sequence[str] | None, limit: int) -> list[RenderableType]:
+    """Files with lines that stand in other files too, as far as there are any."""
+    found = copies(store, days)
+    if found.is_empty():
+        return []
+    rows = [[row["path"], number(row["copies"]), copied_from(row)] for row in found.head(limit).iter_rows(named=True)]
+    page: list[RenderableType] = [
+        printing.title(f"Lines in several files: {counted(found.height, 'file')}"),
+        printing.table(["file", ">left out", "why"], rows, wide=["file", "why"]),
+        *_more(found, limit),
+    ]
+    if found["shared"].sum():
+        page.append(
+            printing.line(
+                "What is in both counts twice. Of two ways for one log, `source` in fleet.toml names which counts."
+            )
+        )
+    return page
+
+
+def copied_from(row: dict[str, Any]) -> str:
+    """Of which files a file's lines are copies, and with which it has lines in common that were not left out."""
+    source = "fleet.toml names another source for their host"
+    said = [
+        f"copies of {row['copy_of']}" if row["copy_of"] else source if row["copies"] else "",
+        f"{counted(row['shared'], 'line')} kept that {row['shared_with']} has too" if row["shared"] else "",
+    ]
+    return "; ".join(text for text in said if text)
 
 
 def _remarks(row: dict[str, Any], clock: Clock | None) -> str:

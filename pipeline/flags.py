@@ -56,7 +56,11 @@ def _nightly(commands: "argparse._SubParsersAction[Parser]") -> None:
         help="log files: paths, folders, globs or gs:// patterns; plain, gz, bz2, xz or zst; quote globs",
     )  # fmt: skip
     parser.add_argument("--store", required=True, help=STORE_HELP)
-    parser.add_argument("--day", required=True, type=day, help="the day, YYYY-MM-DD in the fleet's zone")
+    parser.add_argument("--day", type=day, help="the day, YYYY-MM-DD in the fleet's zone")
+    parser.add_argument(
+        "--stale", action="store_true",
+        help="instead of --day: run again the days for which logs came late, and those after them that begin otherwise for it",
+    )  # fmt: skip
     parser.add_argument("--until", type=day, metavar="DAY", help="run every day from --day to this one")
     parser.add_argument("--fleet", metavar="FILE", help=FLEET_HELP)
     parser.add_argument(
@@ -141,6 +145,11 @@ def _coverage(commands: "argparse._SubParsersAction[Parser]") -> None:
 def _status(commands: "argparse._SubParsersAction[Parser]") -> None:
     parser = _command(commands, "status", "Shows which nights are published, and which are stale and must run again.")
     parser.add_argument("--store", required=True, help=STORE_HELP)
+    parser.add_argument(
+        "--logs", nargs="+", action="extend", default=[], metavar="GLOB",
+        help="the log files as nightly gets them: tells too for which days lines came late",
+    )  # fmt: skip
+    parser.add_argument("--fleet", metavar="FILE", help="fleet.toml, as nightly gets it")
 
 
 def _learn(commands: "argparse._SubParsersAction[Parser]") -> None:

@@ -1,61 +1,29 @@
 """The inputs of a run: which files, and which parts of them, hold the lines of the days asked for."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from datetime import datetime, timezone
-from itertools import groupby, pairwise
-from pathlib import PurePosixPath
+from dataclasses import replace
+from fnmatch import fnmatch
+from itertools import accumulate, groupby, pairwise
 from typing import TypeVar
 
-import numpy as np
-
-from hoptrace.pipeline.rotation import PACKED, ROTATED, name_absent
+from hoptrace.pipeline.log_file import LogFile, look_at
+from hoptrace.pipeline.rotation import in_order, name_absent, rank, same_rank
+from hoptrace.pipeline.suspects import find_suspects
+from hoptrace.schemas.errors import HoptraceError
 from hoptrace.schemas.fleet import DAY_US, HOUR_US, Fleet
-from hoptrace.transforms.cut import LOCAL, YEARLESS, cut_heads
+from hoptrace.transforms.copies import find_copies, read_lines
 from hoptrace.transforms.fold import doubled_hours, find_fold
-from hoptrace.transforms.read import PLACE_SHIFT, Range, read_head
-from hoptrace.transforms.stamps import first_stamp
-from hoptrace.transforms.storage import GS, StoredFile, list_files
+from hoptrace.transforms.read import NO_COPIES, Copies, Range
+from hoptrace.transforms.storage import GS, list_files
 
-HEAD_BYTES = 1 << 17
 LISTING_THREADS = 16
 SLACK_US = HOUR_US  # lines may stand this far from their place in the order of time
-YEAR_2000_US = int(datetime(2000, 1, 1, tzinfo=timezone.utc).timestamp()) * 1_000_000
-MINUTE_US = 60 * 1_000_000
 
 In = TypeVar("In")
 Out = TypeVar("Out")
-
-
-@dataclass(frozen=True)
-class LogFile:
-    """A log file as its head shows it: host and zone of its first stamp, that stamp in UTC µs (None: has none).
-
-    `followed_at`: the first stamp of the next file of its rotation; `absent`: names of files that should be between them.
-    """
-
-    stored: StoredFile
-    host: str
-    folder_host: str
-    zone: str
-    first_at: int | None
-    zoneless: bool
-    compressed: bool
-    followed_at: int | None = None
-    absent: str | None = None
-
-    @property
-    def chain(self) -> tuple[str, str]:
-        """What the files of one rotation share: host, and path without number, date or compression."""
-        path = PurePosixPath(self.stored.path)
-        return self.host, str(path.parent / ROTATED.sub("", PACKED.sub("", path.name)))
-
-    @property
-    def place(self) -> int:
-        """The minute of its first stamp since 2000, shifted to leave room for byte offsets."""
-        return max(0, (self.first_at or 0) - YEAR_2000_US) // MINUTE_US << PLACE_SHIFT
 
 
 def plan_inputs(
@@ -64,17 +32,23 @@ def plan_inputs(
     """The ranges, of about `range_bytes` bytes, of the files that may hold lines stamped in [starts_at_us, ends_at_us).
 
     Patterns are paths, folders, globs and gs:// addresses. Files that begin later, and files whose successor (the next
-    of the same host, folder and name) begins more than an hour before, are left out. The ranges come by path and start.
+    of the same host, folder and name) begins more than an hour before, are left out. Files that may hold copies of each
+    other's lines are read, and their ranges tell which lines count elsewhere. The ranges come by path and start.
     Raises HoptraceError where a pattern names no file, or a file cannot be read.
     """
     near_us = (starts_at_us + ends_at_us) // 2
     stored = in_threads(list_files, patterns)
     distinct = {identity(file.path): file for files in stored for file in files}
     files = in_threads(lambda file: look_at(file, fleet, near_us), distinct.values())
+    sources = named_sources(files, fleet)
     needed = needed_files(files, starts_at_us, ends_at_us)
+    elsewhere = [hosts_elsewhere(file, sources) for file in needed]
+    copies = copies_of(needed, elsewhere, fleet, near_us)
     days = (starts_at_us - DAY_US, ends_at_us + DAY_US)
     folds = in_threads(lambda file: fold_of(file, fleet, *days), needed)
-    ranges = [part for file, fold in zip(needed, folds) for part in split_file(file, fold, range_bytes)]
+    ranges = [
+        part for file, fold, twice in zip(needed, folds, copies) for part in split_file(file, fold, range_bytes, twice)
+    ]
     return sorted(ranges, key=lambda part: (part.path, part.start))
 
 
@@ -89,61 +63,121 @@ def in_threads(function: Callable[[In], Out], items: Iterable[In]) -> list[Out]:
         return list(threads.map(function, items))
 
 
-def look_at(stored: StoredFile, fleet: Fleet, near_us: int) -> LogFile:
-    """What the head of a stored file shows; raises HoptraceError where it cannot be read."""
-    head, compressed = read_head(stored.path, HEAD_BYTES)
-    head = head[: head.rfind(b"\n") + 1] or head + b"\n"
-    folder_host = fleet.host_at(stored.path) or fleet.host_named(PurePosixPath(stored.path).parent.name)
-    heads = cut_heads(head)
-    stamped = np.flatnonzero(heads.form)
-    line = int(stamped[0]) if stamped.size else None
-    named = heads.hosts[heads.host[line]] if line is not None and heads.host[line] >= 0 else None
-    host = fleet.host_named(named.decode("utf-8", "backslashreplace")) if named else folder_host
-    zone = fleet.zone_of(host)
-    zoneless = line is not None and int(heads.form[line]) in (LOCAL, YEARLESS)
-    return LogFile(stored, host, folder_host, zone, first_stamp(head, zone, near_us), zoneless, compressed)
+def named_sources(files: Iterable[LogFile], fleet: Fleet) -> dict[str, str]:
+    """Host -> pattern of the files that its lines count by; raises HoptraceError where no file fits it but others have the host."""
+    sources = {name: host.source for name, host in fleet.hosts.items() if host.source}
+    listed = list(files) if sources else []
+    for host, pattern in sources.items():
+        having = [file.stored.path for file in listed if host in file.hosts]
+        if having and not any(fnmatch(file.stored.path, pattern) for file in listed):
+            raise HoptraceError(
+                f"hosts.{host}.source is {pattern!r}, which no log file given fits, though {having[0]} has lines of {host}; "
+                "mend the pattern, or give those files with --logs"
+            )
+    return sources
+
+
+def hosts_elsewhere(file: LogFile, sources: dict[str, str]) -> frozenset[str]:
+    """The hosts whose lines in this file do not count, since fleet.toml names another source."""
+    return frozenset(host for host, pattern in sources.items() if not fnmatch(file.stored.path, pattern))
+
+
+def copies_of(
+    files: Sequence[LogFile], elsewhere: Sequence[frozenset[str]], fleet: Fleet, near_us: int
+) -> list[Copies]:
+    """What each of the files has that counts by another one."""
+    apart = [replace(NO_COPIES, hosts_elsewhere=tuple(sorted(hosts))) for hosts in elsewhere]
+    chains = Counter(file.chain for file in files)
+    suspects = find_suspects(files, elsewhere, near_us)
+    suspects.sort(key=lambda n: (-chains[files[n].chain], files[n].stored.path))
+    read = in_threads(lambda n: read_lines(replace(files[n].whole(), copies=apart[n]), fleet), suspects)
+    found = dict(zip(suspects, find_copies(read)))
+    return [
+        replace(found[n], hosts_elsewhere=alone.hosts_elsewhere) if n in found else alone
+        for n, alone in enumerate(apart)
+    ]
 
 
 def needed_files(files: Iterable[LogFile], starts_at_us: int, ends_at_us: int) -> list[LogFile]:
     """The files that may hold lines stamped in [starts_at_us, ends_at_us); those without any stamp are among them."""
-    unknown = [file for file in files if file.first_at is None]
+    listed = list(files)
+    known = [
+        file
+        for file in follow_on(listed)
+        if (file.first_at or 0) < ends_at_us + SLACK_US
+        and not (file.followed_at is not None and file.followed_at < starts_at_us - SLACK_US)
+    ]
+    return [file for file in listed if file.first_at is None] + known
+
+
+def follow_on(files: Iterable[LogFile]) -> list[LogFile]:
+    """The files that have a stamp, by rotation, oldest first, each with what follows it, and what is absent after it."""
     known = sorted(
         (file for file in files if file.first_at is not None),
-        key=lambda file: (file.chain, file.first_at, file.stored.path),
+        key=lambda file: (file.chain, file.first_at, rank(file.name) or (2, 0), file.stored.path),
     )
-    needed = unknown
-    for _, group in groupby(known, key=lambda file: file.chain):
-        chain = follow_on(list(group))
-        over = {id(file) for file, after in pairwise(chain) if (after.first_at or 0) < starts_at_us - SLACK_US}
-        needed += [file for file in chain if id(file) not in over and (file.first_at or 0) < ends_at_us + SLACK_US]
-    return needed
+    return [file for _, chain in groupby(known, key=lambda file: file.chain) for file in follow_chain(list(chain))]
 
 
-def follow_on(chain: Sequence[LogFile]) -> list[LogFile]:
-    """The files of one rotation, oldest first, each with what follows it, and what is absent after it."""
-    absent = name_absent([PurePosixPath(file.stored.path).name for file in chain])
-    after = [*(file.first_at for file in chain[1:]), None]
-    return [replace(file, followed_at=at, absent=names) for file, at, names in zip(chain, after, [*absent, None])]
+def follow_chain(chain: Sequence[LogFile]) -> list[LogFile]:
+    """The same of the files of one rotation.
+
+    Of files that begin at the same time, or have the same number or date, one may be a copy: none follows the other. A file that
+    is not where its name says follows none.
+    """
+    inside = in_order([file.name for file in chain])
+    own = [file for file, fits in zip(chain, inside) if fits]
+    steps: list[list[LogFile]] = []
+    for file in own:
+        if steps and (steps[-1][-1].first_at == file.first_at or same_rank(steps[-1][-1].name, file.name)):
+            steps[-1].append(file)
+        else:
+            steps.append([file])
+    told = [
+        [file.name for at, file in enumerate(step) if not at or not same_rank(step[at - 1].name, file.name)]
+        for step in steps
+    ]
+    absent = [*name_absent([name for each in told for name in each]), None]
+    last = accumulate(len(each) for each in told)
+    after = [*(step[0].first_at for step in steps[1:]), None]
+    begins = [step[0].first_at or 0 for step in steps]
+    strange = [
+        replace(file, followed_at=next((at for at in begins if at > (file.first_at or 0)), None))
+        for file, fits in zip(chain, inside)
+        if not fits
+    ]
+    return strange + [
+        replace(file, followed_at=at, absent=absent[end - 1])
+        for step, at, end in zip(steps, after, last)
+        for file in step
+    ]
 
 
 def fold_of(file: LogFile, fleet: Fleet, starts_at_us: int, ends_at_us: int) -> int | None:
     """Where in its text `file` has the second pass of a doubled hour in [starts_at_us, ends_at_us); None: nowhere."""
     if not file.zoneless:
         return None
-    (part,) = split_file(replace(file, compressed=True), None, 1)
+    part = file.whole()
     folds = (find_fold(part, hour, file.zone, fleet) for hour in doubled_hours(file.zone, starts_at_us, ends_at_us))
     return next((fold for fold in folds if fold is not None), None)
 
 
-def split_file(file: LogFile, fold_at: int | None, range_bytes: int) -> list[Range]:
+def split_file(file: LogFile, fold_at: int | None, range_bytes: int, copies: Copies) -> list[Range]:
     """The ranges of a file: one of a compressed file, parts of about `range_bytes` bytes of a plain one."""
-    path, size = file.stored.path, file.stored.size
-    after = (file.followed_at, file.absent)
+    whole = replace(
+        file.whole(),
+        fold_at=fold_at,
+        followed_at=file.followed_at,
+        absent=file.absent,
+        copies=copies,
+        modified=file.stored.modified,
+    )
     if file.compressed:
-        return [Range(path, 0, None, size, file.place, file.folder_host, True, True, fold_at, *after)]
+        return [whole]
+    size = file.stored.size
     parts = max(1, round(size / range_bytes))
     bounds = [size * part // parts for part in range(parts + 1)]
     return [
-        Range(path, start, end, size, file.place, file.folder_host, start == 0, end == size, fold_at, *after)
+        replace(whole, start=start, end=end, first=start == 0, last=end == size, copies=copies.within(start, end))
         for start, end in pairwise(bounds)
     ]

@@ -16,7 +16,8 @@ import polars as pl
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from hoptrace.pipeline.embedded import engine
-from hoptrace.pipeline.inputs import HEAD_BYTES, LogFile, identity, in_threads, look_at, plan_inputs
+from hoptrace.pipeline.inputs import identity, in_threads, plan_inputs
+from hoptrace.pipeline.log_file import HEAD_BYTES, LogFile, look_at
 from hoptrace.schemas.errors import HoptraceError
 from hoptrace.schemas.fleet import DAY_US, Fleet, Host, folded
 from hoptrace.transforms.assemble_hops import AssembleHops

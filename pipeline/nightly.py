@@ -1,6 +1,7 @@
 """The nightly job: from log files to the tables of a day, top to bottom."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -11,8 +12,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from hoptrace.pipeline.embedded import engine
 from hoptrace.pipeline.inputs import plan_inputs
 from hoptrace.pipeline.keys import read_pseudonyms, require_alike
+from hoptrace.pipeline.late import find_late
+from hoptrace.pipeline.open_state import checksum_of
 from hoptrace.pipeline.options import NightlyOptions
 from hoptrace.pipeline.publish import PublishNight, Target, WriteMailbox, WriteTables, as_count, as_report
+from hoptrace.pipeline.status import day_before_of, state_changed
 from hoptrace.pipeline.store import Night as NightRow
 from hoptrace.pipeline.store import Store
 from hoptrace.schemas.errors import HoptraceError
@@ -91,17 +95,48 @@ def run_nightly(
 
     `progress` is told what is at work. Raises HoptraceError for what the user can mend.
     """
-    fleet = load_fleet(options.fleet)
-    pseudonyms = read_pseudonyms(options.pseudonymise, options.pseudonymise_domains) if options.pseudonymise else None
-    store = Store(options.store, pseudonyms)
-    store.prepare()
-    require_alike(store)
+    fleet, store = load_fleet(options.fleet), open_store(options)
     day, rows = options.day, []
     while day <= options.until:
         cold = options.cold_start and day == options.day
         rows.append(run_night(options, beam_args, fleet, store, day, cold, progress))
         day += timedelta(days=1)
     return rows
+
+
+def run_stale(
+    options: NightlyOptions, beam_args: Sequence[str], progress: Callable[[str], object] = len
+) -> list[NightRow]:
+    """Run the stale days of the store again, in order, and the days after them as far as these begin otherwise than before.
+
+    A day is run with the bounds and the cold start that it had, but goes on from the day before if that is there now. Returns
+    the new rows of `nights`; raises HoptraceError for what the user can mend.
+    """
+    fleet, store = load_fleet(options.fleet), open_store(options)
+    progress("comparing the logs with what was read")
+    late = {day: why for day, (again, why) in find_late(store.days(), options.logs, fleet).items() if again}
+    rows = []
+    for day in [night["day"] for night in store.days()]:
+        nights = {night["day"]: night for night in store.days()}
+        night = nights[day]
+        why = state_changed(store, night, nights) or late.get(day)
+        if why is None:
+            continue
+        progress(f"{day} is stale: {why}")
+        starts_at = night["starts_at"].astimezone(ZoneInfo(fleet.timezone))
+        again = replace(options, day_start=starts_at.time())
+        cold = night["cold_start"] and day_before_of(night) not in nights
+        rows.append(run_night(again, beam_args, fleet, store, date.fromisoformat(day), cold, progress))
+    return rows
+
+
+def open_store(options: NightlyOptions) -> Store:
+    """The store, made where there is none; raises HoptraceError where its nights are not written as `options` ask."""
+    pseudonyms = read_pseudonyms(options.pseudonymise, options.pseudonymise_domains) if options.pseudonymise else None
+    store = Store(options.store, pseudonyms)
+    store.prepare()
+    require_alike(store)
+    return store
 
 
 def run_night(
@@ -115,7 +150,7 @@ def run_night(
 ) -> NightRow:
     """Run one day."""
     base = store.versions()
-    state, state_of, cold = read_state(store, day, cold)
+    state, state_of, checksum, cold = read_state(store, day, cold)
     starts_at, ends_at = bounds_of(day, options, fleet)
     night = Night(starts_at, ends_at, cold, None if cold else began_at(store, day))
     progress(f"{day}: looking at the logs")
@@ -127,7 +162,7 @@ def run_night(
     progress(
         f"{day}: reading {len(ranges)} files or parts of files, {total / 1e6:.0f} MB" + (", cold start" if cold else "")
     )
-    target = Target(options.store, str(day), base, state_of, store.pseudonyms)
+    target = Target(options.store, str(day), base, state_of, store.pseudonyms, checksum)
     with engine(beam_args, ranges) as flags, beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
         trace_night(pipeline, ranges, state, plan, target)
     (row,) = [night for night in store.days() if night["day"] == str(day)]
@@ -148,12 +183,13 @@ def began_at(store: Store, day: date) -> int | None:
     return round(cold[-1].timestamp() * 1e6) if cold else None
 
 
-def read_state(store: Store, day: date, cold: bool) -> tuple[pl.DataFrame, str | None, bool]:
-    """(open hops of the day before, 'DAY@VERSION', cold start): raises HoptraceError where they are lacking."""
+def read_state(store: Store, day: date, cold: bool) -> tuple[pl.DataFrame, str | None, str | None, bool]:
+    """(open hops of the day before, 'DAY@VERSION', their checksum as stored, cold start): raises HoptraceError where they are
+    lacking."""
     nights = {night["day"]: night for night in store.days()}
     before = str(day - timedelta(days=1))
     if cold or not nights:
-        return EVENTS.empty(), None, True
+        return EVENTS.empty(), None, None, True
     if before not in nights:
         raise HoptraceError(
             f"{store.root.url}: {before} is not in the store, so {day} would not know what was still open; "
@@ -161,6 +197,7 @@ def read_state(store: Store, day: date, cold: bool) -> tuple[pl.DataFrame, str |
         )
     version = nights[before]["versions"]["open_hops"]
     left = store.read(OPEN_HOPS.name, [before])
+    checksum = checksum_of(left)
     if store.pseudonyms is not None:
         left = store.pseudonyms.unseal(OPEN_HOPS, left)
-    return EVENTS.conform(left), f"{before}@{version}", False
+    return EVENTS.conform(left), f"{before}@{version}", checksum, False

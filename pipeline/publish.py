@@ -32,6 +32,7 @@ from hoptrace.transforms.read import FileReport
 from hoptrace.transforms.skew import find_skew
 from hoptrace.transforms.stamps import HOUR
 from hoptrace.transforms.summarise import add_up, cut_tail, put_together
+from hoptrace.transforms.witness import from_counts
 
 C = pl.col
 MUST_AGREE = (
@@ -56,6 +57,7 @@ class Target:
     base: Mapping[str, int]
     state_of: str | None
     pseudonyms: Pseudonyms | None = None
+    state_checksum: str | None = None
 
     def open_store(self) -> Store:
         """The store, to write to."""
@@ -120,7 +122,7 @@ class WriteMailbox(beam.PTransform):  # type: ignore[misc]
 
 def check_counts(counts: Mapping[str, int]) -> None:
     """Raises HoptraceError where rows were lost or doubled between two steps."""
-    lines = sum(counts.get(name, 0) for name in ("events", "quiet", "unparsed", "outside", "ahead"))
+    lines = sum(counts.get(name, 0) for name in ("events", "quiet", "unparsed", "outside", "ahead", "copies"))
     if counts.get("lines", 0) != lines:
         raise HoptraceError(
             f"{counts.get('lines', 0)} lines read but {lines} accounted for; nothing was published; report this"
@@ -193,6 +195,7 @@ class PublishNight(beam.PTransform):  # type: ignore[misc]
         for data in told.get("count", []):
             name, count = json.loads(data)
             counts[name] = counts.get(name, 0) + count
+        counts, witness = from_counts(counts)
         check_counts(counts)
         store = target.open_store()
         parts: dict[str, list[Part]] = {}
@@ -234,7 +237,9 @@ class PublishNight(beam.PTransform):  # type: ignore[misc]
                 "timezone": plan.fleet.timezone,
                 "state_of": target.state_of,
                 "pseudonyms": None if target.pseudonyms is None else target.pseudonyms.told,
-                "inputs": files.to_dicts(),
+                "state_checksum": target.state_checksum,
+                "inputs": as_inputs(files),
+                "witness": witness,
                 "counts": dict(sorted(counts.items())),
             },
             target.base,
@@ -255,28 +260,28 @@ def list_files(reports: list[dict[str, Any]]) -> pl.DataFrame:
     """FILES from the reports of all ranges: a file's ranges as one row, checksums in order."""
     if not reports:
         return FILES.empty()
-    return (
-        pl.DataFrame(
-            reports,
-            schema={
-                "path": pl.String,
-                "start": pl.Int64,
-                "stored_bytes": pl.Int64,
-                "checksum": pl.String,
-                "lines": pl.Int64,
-                "error": pl.String,
-            },
-        )
+    whole = {"path": pl.String, "start": pl.Int64, "stored_bytes": pl.Int64, "checksum": pl.String, "lines": pl.Int64}
+    told = {"error": pl.String, "modified": pl.Int64, "copies": pl.Int64, "copy_of": pl.String}
+    shared = {"shared": pl.Int64, "shared_with": pl.String}
+    return FILES.conform(
+        pl.DataFrame(reports, schema={**whole, **told, **shared})
         .sort("path", "start")
         .group_by("path", maintain_order=True)
         .agg(
             C("stored_bytes").sum().alias("size"),
-            C("checksum").str.join("-"),
-            C("lines").sum(),
+            C("checksum").filter(C("checksum") != "").str.join("-"),
+            C("lines", "copies").sum(),
             C("error").drop_nulls().str.join("; "),
+            C("modified", "copy_of", "shared_with").drop_nulls().first(),
+            C("shared").max(),
         )
         .with_columns(pl.when(C("error") == "").then(None).otherwise("error").alias("error"))
     )
+
+
+def as_inputs(files: pl.DataFrame) -> list[dict[str, Any]]:
+    """FILES as `nights` keeps it: times in UTC microseconds."""
+    return files.with_columns(C("modified").cast(pl.Int64)).to_dicts()
 
 
 def at(us: int) -> datetime:

@@ -20,9 +20,9 @@ from hoptrace.schemas.table import Table
 from hoptrace.transforms.pseudonyms import Pseudonyms
 
 Night = dict[str, Any]
-"""A row of `nights`, with `versions`, `inputs` and `counts` as objects instead of JSON."""
+"""A row of `nights`, with `versions`, `inputs`, `counts` and `witness` as objects instead of JSON."""
 
-JSON_COLUMNS = ("versions", "inputs", "counts")
+JSON_COLUMNS = ("versions", "inputs", "counts", "witness")
 
 
 class Store:

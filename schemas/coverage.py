@@ -59,6 +59,18 @@ FILES = Table(
         "checksum": (TEXT, "CRC-32 of the stored bytes, of each range"),
         "lines": (pl.Int64, "lines read"),
         "error": (TEXT, "what was wrong with it, and how much was read all the same; null where nothing"),
+        "modified": (TIME, "when it was written last, as its disk or bucket says; null where that does not tell"),
+        "copies": (pl.Int64, "its lines that count by another file, and not by this one"),
+        "copy_of": (
+            TEXT,
+            "the files that these are copies of; null where fleet.toml names another source for their host",
+        ),
+        "shared": (
+            pl.Int64,
+            "how many different lines of the whole file stand in another one too, and count in both: too few together to be a "
+            "copy, or with other headers",
+        ),
+        "shared_with": (TEXT, "these files; null where there are none"),
     },
     order=("path",),
 )

@@ -22,9 +22,15 @@ NIGHTS = Table(
             "null: written in clear",
         ),
         "versions": (TEXT, "JSON: table -> Delta version that holds this night"),
-        "inputs": (TEXT, "JSON: [{path, size, checksum, lines, error}]"),
+        "inputs": (TEXT, "JSON: the rows of `files`, `modified` as UTC microseconds"),
         "counts": (TEXT, "JSON: lines read, events, quiet, unparsed, rows per table"),
         "hoptrace": (TEXT, "version that wrote it"),
+        "state_checksum": (TEXT, "checksum of the rows of that open state, whatever their version"),
+        "witness": (
+            TEXT,
+            "JSON: host -> [lines, checksum] of the lines that were read, stamped from the night's first instant to the end of "
+            "its look-ahead; names, packing and order of files do not change it",
+        ),
     },
     order=("day",),
 )

@@ -116,6 +116,7 @@ def test_the_fast_engine_reads_every_example_alike() -> None:
         "unparsed": 0,
         "outside": 0,
         "ahead": 0,
+        "copies": 0,
     }
     for (grammar, row), found in zip(LOGS, fast, strict=True):
         agree(row.example, found, (row, dict(row.yields)), grammar.service(oracle.split(row.example)[0]))

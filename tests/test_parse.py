@@ -187,7 +187,7 @@ def test_what_is_not_understood_is_counted_by_template() -> None:
         + HEAD + "postfix/qmgr[1]: of tomorrow's Postfix\n"
     )  # fmt: skip
     out = parsed(data)
-    assert out.counts == {"lines": 6, "events": 0, "quiet": 2, "unparsed": 4, "outside": 0, "ahead": 0}
+    assert out.counts == {"lines": 6, "events": 0, "quiet": 2, "unparsed": 4, "outside": 0, "ahead": 0, "copies": 0}
     assert out.unparsed.select("program", "template", "lines", "host").rows() == [
         (None, "no stamp N", 1, "mx01"),
         ("haraka", "(N-N) Odd <..@..> IP ID", 2, "mx01"),
@@ -213,7 +213,7 @@ def test_lines_outside_the_window_are_only_counted() -> None:
         "2026-01-02T00:00:00Z",
     ]
     out = parsed("".join(f"{s} mx01 postfix/qmgr[1]: 4ddwjK3DcKzY0: removed\n" for s in stamps), window=window)
-    assert out.counts == {"lines": 4, "events": 2, "quiet": 0, "unparsed": 0, "outside": 2, "ahead": 0}
+    assert out.counts == {"lines": 4, "events": 2, "quiet": 0, "unparsed": 0, "outside": 2, "ahead": 0, "copies": 0}
 
 
 def test_queue_ids_prove_zones_and_years() -> None:

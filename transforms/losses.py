@@ -1,6 +1,7 @@
 """Lines that a log lost: losses that its own daemon announces, and what is torn off the end of a file or lies in a file that is absent."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -79,12 +80,22 @@ def last_lines(chunk: Chunk) -> Chunk:
 
 
 def tear(r: Range, report: FileReport, end: Chunk | None) -> Torn | None:
-    """What is lacking after a range that was read to its `end`: the rest of a damaged file, and files that are absent."""
+    """What is lacking after a range that was read to its `end`: the rest of a damaged file, and files that are absent.
+
+    Nothing where its end is a copy: the other file tells how the log goes on.
+    """
+    if end is not None and r.copies and r.copies.cover(last_start(end)).all():
+        return None
     if report.cut:
         return Torn(end, f"{r.path}: {report.error}", 0)
     if r.last and r.absent:
         return Torn(end, f"{r.absent} is absent", SILENT_US)
     return None
+
+
+def last_start(end: Chunk) -> "np.ndarray[Any, Any]":
+    """Where the last line of a chunk begins in the text."""
+    return np.array([end.offset + end.data.rfind(b"\n", 0, len(end.data) - 1) + 1], np.int64)
 
 
 def find_torn(torn: Torn, r: Range, fleet: Fleet, near_us: int) -> pl.DataFrame:
@@ -110,4 +121,4 @@ def find_torn(torn: Torn, r: Range, fleet: Fleet, near_us: int) -> pl.DataFrame:
         {"host": [host], "hour": [since // HOUR * HOUR], "holes": [[hole]]},
         schema={"host": pl.String, "hour": pl.Int64, "holes": HOLES},
     )
-    return frame.filter(until - since > torn.least_us)
+    return frame.filter((until - since > torn.least_us) & (host not in r.copies.hosts_elsewhere))

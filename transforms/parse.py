@@ -1,6 +1,6 @@
 """A chunk of log to events: every line cut, told the time, matched and counted."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from hoptrace.transforms.sessions import PROCESS_KINDS
 from hoptrace.transforms.stamps import HOUR, MINUTE, conflicts, to_utc
 from hoptrace.transforms.tags import NOT_MAIL, Tag, read_tags
 from hoptrace.transforms.unparsed import UNPARSED_PARTIAL, count_templates
+from hoptrace.transforms.witness import Witness, sum_lines
 
 Array = np.ndarray[Any, Any]
 
@@ -57,7 +58,7 @@ ONCE = ("connect", "disconnect", "arrive", "message", "queue", "leave")
 SERVICE_KINDS = ("attempt", "store", "mailbox")
 """Kinds whose daemon says what became of a message: a mailer, a transport or a protocol."""
 
-EVENT, SILENT, STRANGE, ELSEWHERE, AHEAD = range(5)
+EVENT, SILENT, STRANGE, ELSEWHERE, AHEAD, COPY = range(6)
 
 
 @dataclass(frozen=True)
@@ -79,13 +80,15 @@ class Parsed:
 
     `kinds`: the events by kind, within a shard in the order of their lines, with `key`, the hash of host and queue ID.
     `coverage`, `unparsed`: partial sums of those tables; lines without a stamp stand under hour null. `counts`: lines =
-    events + quiet + unparsed + outside (stamped outside the window).
+    events + quiet + unparsed + outside (stamped outside the window) + ahead + copies (of lines that count elsewhere).
+    `witness`: of the lines in the window.
     """
 
     kinds: Kinds
     coverage: pl.DataFrame
     unparsed: pl.DataFrame
     counts: dict[str, int]
+    witness: Witness = field(default_factory=dict)
 
     @property
     def events(self) -> pl.DataFrame:
@@ -120,6 +123,9 @@ def parse_chunk(chunk: Chunk, r: Range, grammars: Grammars, fleet: Fleet, window
     lines = _lines(chunk, r, heads, fleet, window, valid is not chunk.data, grammars)
     stamped = lines.stamp != NONE
     inside = stamped & (lines.stamp >= window.starts_at) & (lines.stamp < window.ends_at)
+    copied = find_copied(lines, r)
+    if copied is not None:
+        inside &= ~copied
     fate = np.where(stamped & ~inside, ELSEWHERE, STRANGE).astype(np.uint8)
     fate[~stamped & (heads.texts == heads.text_ends)] = SILENT
     programs = np.array([tag.program for tag in lines.tags], np.int8)[lines.tag]
@@ -135,16 +141,27 @@ def parse_chunk(chunk: Chunk, r: Range, grammars: Grammars, fleet: Fleet, window
     told = np.flatnonzero(found & ~quiet_rows[rows])
     if window.counted_until is not None:
         fate[inside & (lines.stamp >= window.counted_until)] = AHEAD
+    if copied is not None:
+        fate[copied] = COPY
     columns = Columns(data, rows[told], bases[told], spans, grammars.fields, grammars.constants)
     tells = _told(columns, known[told], repeat[told], grammars)
     kinds = _kinds(columns, tells, lines, heads, r, grammars, shards)
     coverage = _coverage(lines, fate, tells.line, _contradictions(kinds.get("arrive"), tells))
     unparsed = _unparsed(columns, heads, lines, np.flatnonzero(fate == STRANGE))
-    tally = np.bincount(fate, minlength=5).tolist()
-    counts = dict(zip(("events", "quiet", "unparsed", "outside", "ahead"), tally))
+    tally = np.bincount(fate, minlength=6).tolist()
+    counts = dict(zip(("events", "quiet", "unparsed", "outside", "ahead", "copies"), tally))
     if LOSS in kinds:
         coverage = sum_coverage([coverage, complete_coverage(list_losses(kinds))])
-    return Parsed(kinds, coverage, unparsed, {"lines": len(fate), **counts})
+    witness = sum_lines(chunk.data, lines.offset - chunk.offset, lines.size, lines.host, inside, lines.hosts)
+    return Parsed(kinds, coverage, unparsed, {"lines": len(fate), **counts}, witness)
+
+
+def find_copied(lines: "_Lines", r: Range) -> Array | None:
+    """The lines that count by another file (bool); None where there are none."""
+    if not r.copies:
+        return None
+    elsewhere = np.array([name in r.copies.hosts_elsewhere for name in lines.hosts])
+    return r.copies.cover(lines.offset) | elsewhere[lines.host]
 
 
 def _silent_rows(grammars: Grammars) -> tuple[Array, Array]:

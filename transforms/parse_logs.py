@@ -9,6 +9,7 @@ from apache_beam.pvalue import PCollection, TaggedOutput
 
 from hoptrace.transforms.ahead import WorkAhead
 from hoptrace.transforms.bundles import pack
+from hoptrace.transforms.cut import count_lines
 from hoptrace.transforms.following import with_following
 from hoptrace.transforms.frames import encode_frame
 from hoptrace.transforms.grammar import Grammars, load_grammars
@@ -21,6 +22,7 @@ from hoptrace.transforms.plan import Keyed, Plan
 from hoptrace.transforms.read import Chunk, FileReport, Range, read_chunks
 from hoptrace.transforms.scans import select_scans
 from hoptrace.transforms.sessions import select_sessions
+from hoptrace.transforms.witness import as_counts
 
 C = pl.col
 OUTPUTS = ("sessions", "scans", "mailbox", "coverage", "unparsed", "files", "counts")
@@ -99,6 +101,10 @@ class ParseRange(WorkAhead):
             yield TaggedOutput("files", item)
             yield TaggedOutput("counts", ("lines read", item.lines))
             return
+        if within_copy(item, r):
+            yield from tell_copies(r, count_lines(item.data))
+            yield from (TaggedOutput("counts", (name, count_lines(item.data))) for name in ("lines", "copies"))
+            return
         assert self.grammars is not None
         fleet, shards = self.plan.fleet, self.plan.shards
         parsed = parse_chunk(item, r, self.grammars, fleet, self.plan.night.window, shards)
@@ -121,8 +127,21 @@ class ParseRange(WorkAhead):
             "events with a queue ID": sum(frame.height for frame in owned.values()),
             "mailbox lines": boxed.height,
         }
-        for name, count in {**parsed.counts, **mine}.items():
+        for name, count in {**parsed.counts, **mine, **as_counts(parsed.witness)}.items():
             yield TaggedOutput("counts", (name, int(count)))
+        yield from tell_copies(r, parsed.counts["copies"])
+
+
+def within_copy(chunk: Chunk, r: Range) -> bool:
+    """Whether all lines of a chunk are copies that stand together."""
+    bounds = r.copies.bounds()
+    return bool(((bounds[:, 0] <= chunk.offset) & (bounds[:, 1] >= chunk.offset + len(chunk.data))).any())
+
+
+def tell_copies(r: Range, copies: int) -> Iterator[TaggedOutput]:
+    """The report of a chunk's lines that count by another file."""
+    if copies:
+        yield TaggedOutput("files", FileReport(r.path, r.start, checksum="", copies=copies))
 
 
 class ParseLogs(beam.PTransform):  # type: ignore[misc]

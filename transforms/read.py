@@ -1,9 +1,10 @@
 """Reading a log: a range of a stored file comes as chunks of whole lines, and a report of what was read."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import BinaryIO
+from dataclasses import dataclass, field, replace
+from typing import Any, BinaryIO
 
+import numpy as np
 from isal import isal_zlib
 
 from hoptrace.transforms.cut import count_lines
@@ -16,6 +17,47 @@ PLACE_SHIFT = 37
 
 
 @dataclass(frozen=True)
+class Copies:
+    """What a file, or a range of it, has that counts by another file.
+
+    `spans`: pairs of int64, little-endian, in order: from which byte of the text to which its lines are `lines` copies of lines of
+    the files `copy_of`. `shared`: how many lines that are kept stand in the files `shared_with` too.
+    `hosts_elsewhere`: hosts whose lines count by another file because fleet.toml says so (`source`).
+    """
+
+    spans: bytes = b""
+    lines: int = 0
+    copy_of: str | None = None
+    shared: int = 0
+    shared_with: str | None = None
+    hosts_elsewhere: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.spans or self.hosts_elsewhere)
+
+    def bounds(self) -> "np.ndarray[Any, Any]":
+        """(n, 2): where the spans begin and end."""
+        return np.frombuffer(self.spans, "<i8").reshape(-1, 2)
+
+    def cover(self, offsets: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+        """Which of the lines that begin at these bytes of the text are copies (bool)."""
+        bounds = self.bounds()
+        if not bounds.size:
+            return np.zeros(offsets.size, np.bool_)
+        span = np.searchsorted(bounds[:, 0], offsets, "right") - 1
+        return (span >= 0) & (offsets < bounds[span, 1])
+
+    def within(self, start: int, end: int) -> "Copies":
+        """The same for the lines that begin in [start, end) of the text."""
+        bounds = self.bounds()
+        mine = bounds[(bounds[:, 1] > start) & (bounds[:, 0] < end)]
+        return replace(self, spans=mine.tobytes())
+
+
+NO_COPIES = Copies()
+
+
+@dataclass(frozen=True)
 class Range:
     """A part of a stored log file.
 
@@ -23,7 +65,8 @@ class Range:
     one range whose `end` is None. `size` is the file's stored size when it was listed, `place` the minute of its first
     stamp since 2000 << PLACE_SHIFT, `fold_at` the byte offset in the text from which lines of a doubled hour are its
     second pass. `followed_at` is the first stamp of the next file of the rotation (UTC microseconds), `absent` the names
-    of files that should be between the two.
+    of files that should be between the two; `copies` what of it counts by another file; `modified` when the stored file was
+    written last (UTC microseconds).
     """
 
     path: str
@@ -37,6 +80,8 @@ class Range:
     fold_at: int | None = None
     followed_at: int | None = None
     absent: str | None = None
+    copies: Copies = NO_COPIES
+    modified: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -53,8 +98,8 @@ class Chunk:
 
 @dataclass
 class FileReport:
-    """What was read of a range: its stored bytes and their CRC-32 in hex, its lines, what was wrong with it, and whether lines
-    are lacking for that."""
+    """What was read of a range: its stored bytes and their CRC-32 in hex, its lines, what was wrong with it, whether lines are
+    lacking for that; when the file was written last (UTC microseconds), and what of it stands in other files (see `Copies`)."""
 
     path: str
     start: int
@@ -63,6 +108,11 @@ class FileReport:
     lines: int = 0
     error: str | None = None
     cut: bool = False
+    modified: int | None = None
+    copies: int = 0
+    copy_of: str | None = None
+    shared: int = 0
+    shared_with: str | None = None
 
 
 def read_chunks(r: Range, chunk_bytes: int) -> Iterator[Chunk | FileReport]:
@@ -74,7 +124,9 @@ def read_chunks(r: Range, chunk_bytes: int) -> Iterator[Chunk | FileReport]:
     longer than MAX_LINE_BYTES is cut there, and the report says so. Raises HoptraceError where a file is gone or cannot
     be read: what a second try may mend is no damage to publish.
     """
-    report = FileReport(r.path, r.start)
+    said = r.copies if r.first else NO_COPIES
+    report = FileReport(r.path, r.start, modified=r.modified, copy_of=said.copy_of)
+    report.shared, report.shared_with = said.shared, said.shared_with
     lines = LineCutter(chunk_bytes, max(0, r.start - 1), dropping=r.start > 0)
     try:
         with open_file(r.path, max(0, r.start - 1)) as stream:

@@ -73,7 +73,8 @@ def number(children: Keys, parents: Keys) -> tuple[Keys, Pointers, Pointers]:
     both = np.concatenate([children, parents])
     order = np.argsort(both)
     ordered = both[order]
-    first = np.concatenate([[True] * bool(both.size), ordered[1:] != ordered[:-1]])
+    first = np.ones(both.size, np.bool_)
+    first[1:] = ordered[1:] != ordered[:-1]
     places = np.empty(both.size, np.int64)
     places[order] = np.cumsum(first) - 1
     return ordered[first], places[: children.size], places[children.size :]

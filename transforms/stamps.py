@@ -22,6 +22,7 @@ DAY = 24 * HOUR
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 SLACK = 14 * MINUTE
 ABSURD = 400 * DAY
+YEAR_2000 = 946_684_800 * SECOND
 NONE = np.iinfo(np.int64).min
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -15,15 +16,17 @@ from hoptrace.schemas.errors import HoptraceError
 GS = "gs://"
 GS_CHUNK_BYTES = 8 << 20
 PATIENCE_S = 20.0
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 WILD = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A stored file: its path or gs:// address, and its size in bytes as stored."""
+    """A stored file: its path or gs:// address, its size in bytes as stored, when it was written last (UTC microseconds)."""
 
     path: str
     size: int
+    modified: int | None = None
 
 
 def list_files(pattern: str) -> list[StoredFile]:
@@ -44,7 +47,8 @@ def list_local(pattern: str) -> list[StoredFile]:
     starts = [pattern] if os.path.lexists(pattern) else glob.glob(pattern, recursive=True)
     paths = [path for start in starts for path in files_below(start)]
     with refusals(pattern):
-        return [StoredFile(path, os.stat(path).st_size) for path in dict.fromkeys(paths)]
+        found = [(path, os.stat(path)) for path in dict.fromkeys(paths)]
+        return [StoredFile(path, stat.st_size, stat.st_mtime_ns // 1000) for path, stat in found]
 
 
 def files_below(start: str) -> Iterator[str]:
@@ -70,10 +74,15 @@ def list_gs(pattern: str) -> list[StoredFile]:
     with refusals(pattern):
         listed = gs_client().list_blobs(bucket, prefix=fixed, timeout=PATIENCE_S, retry=gs_retry())
         return [
-            StoredFile(f"{GS}{bucket}/{blob.name}", int(blob.size or 0))
+            StoredFile(f"{GS}{bucket}/{blob.name}", int(blob.size or 0), written_at(blob.updated))
             for blob in listed
             if matches.fullmatch(blob.name) and not blob.name.endswith("/")
         ]
+
+
+def written_at(moment: datetime | None) -> int | None:
+    """A moment in UTC microseconds."""
+    return None if moment is None else (moment - EPOCH) // timedelta(microseconds=1)
 
 
 def split_gs(address: str) -> tuple[str, str]:
