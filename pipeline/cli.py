@@ -12,7 +12,20 @@ from zoneinfo import ZoneInfo
 
 from rich.console import RenderableType
 
-from hoptrace.pipeline import coverage, find, keys, leftovers, printing, prune, sample, stats, status, story, summary
+from hoptrace.pipeline import (
+    coverage,
+    export,
+    find,
+    keys,
+    leftovers,
+    printing,
+    prune,
+    sample,
+    stats,
+    status,
+    story,
+    summary,
+)
 from hoptrace.pipeline.flags import make_parser
 from hoptrace.pipeline.options import NightlyOptions
 from hoptrace.pipeline.store import Night, Store
@@ -185,6 +198,16 @@ def _stats(flags: argparse.Namespace, _: list[str]) -> None:
     _print(flags, frame.to_dicts(), lambda: stats.stats_page(frame, flags.dimension, flags.metric, flags.limit))
 
 
+def _export(flags: argparse.Namespace, _: list[str]) -> None:
+    store = Store(flags.store)
+    written = export.export(store, flags.table, flags.to, _days(flags, store))
+    _print(
+        flags,
+        written,
+        lambda: [printing.line(f"{file['path']}: {printing.counted(file['rows'], 'row')}") for file in written],
+    )
+
+
 def _coverage(flags: argparse.Namespace, _: list[str]) -> None:
     store = Store(flags.store)
     days = _days(flags, store)
@@ -220,7 +243,8 @@ def _prune(flags: argparse.Namespace, _: list[str]) -> None:
 
 
 COMMANDS: dict[str, Any] = {
-    "nightly": _nightly, "sample": _sample, "find": _find, "stats": _stats, "coverage": _coverage, "status": _status, "learn": _learn,
+    "nightly": _nightly, "sample": _sample, "find": _find, "stats": _stats, "coverage": _coverage, "export": _export,
+    "status": _status, "learn": _learn,
     "gc": _gc, "prune": _prune,
 }  # fmt: skip
 

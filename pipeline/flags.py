@@ -33,6 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
     _stats(commands)
     _coverage(commands)
     _status(commands)
+    _export(commands)
     _learn(commands)
     _gc(commands)
     _prune(commands)
@@ -133,6 +134,20 @@ def _stats(commands: "argparse._SubParsersAction[Parser]") -> None:
     )
     parser.add_argument("--day", type=day, action="append", help="only this day; may be repeated (default: all)")
     parser.add_argument("--limit", type=positive, default=40, metavar="N", help="at most so many rows (default 40)")
+
+
+def _export(commands: "argparse._SubParsersAction[Parser]") -> None:
+    parser = _command(
+        commands, "export", "Writes a table as plain Parquet, CSV or JSON Lines.",
+        "In CSV lists are JSON, times are UTC, and text that a spreadsheet would take for a formula has a ' before it.",
+    )  # fmt: skip
+    parser.add_argument("--store", required=True, help=STORE_HELP)
+    parser.add_argument("--table", required=True, metavar="T", help="a table of docs/tables.md")
+    parser.add_argument(
+        "--to", required=True, metavar="FILE|DIR/",
+        help="a file that ends in .parquet, .csv or .jsonl; or a folder, for a Parquet file per day",
+    )  # fmt: skip
+    parser.add_argument("--day", type=day, action="append", help="only this day; may be repeated (default: all)")
 
 
 def _coverage(commands: "argparse._SubParsersAction[Parser]") -> None:
