@@ -43,13 +43,14 @@ def is_shared(file: LogFile) -> bool:
 def beside(one: LogFile, other: LogFile, near_us: int) -> bool:
     """Whether `one`, which begins first, may go on long enough beside `other` to hold a run of its lines.
 
-    A file of a rotation is over where the next one begins, or where it was written last; else its last lines tell. A compressed
-    one is read for them only if `other` is of its rotation: if not, it is read for copies at once.
+    A plain file's last lines tell. A compressed one of a rotation is over where the next one begins, or where it was written last;
+    it is read for its last lines only if `other` is of its rotation: if not, it is read for copies at once.
     """
     began, written = other.first_at or 0, one.stored.modified
     if one.first_at == began:
         return True
-    if one.chain != other.chain and one.followed_at is not None and one.followed_at < began:
+    followed = one.chain != other.chain and one.followed_at is not None and one.followed_at < began
+    if one.compressed and followed:
         return False
     if one.compressed and written is not None and (one.first_at or 0) <= written <= began:
         return False
