@@ -32,6 +32,7 @@ from hoptrace.transforms.parse_logs import ParseLogs, key_events, key_mailbox, k
 from hoptrace.transforms.place_stays import PlaceStays
 from hoptrace.transforms.plan import Keyed, Night, Plan
 from hoptrace.transforms.read import Range
+from hoptrace.transforms.unfinished_hour import restore_counts
 
 C = pl.col
 CHUNK_BYTES = 16 << 20
@@ -54,6 +55,7 @@ def trace_night(p: beam.Pipeline, ranges: Sequence[Range], state: pl.DataFrame, 
     scanned, waiting = waiting.filter(C("kind") == "filter"), waiting.filter(C("kind") != "filter")
 
     logs = p | "ranges" >> beam.Create(list(ranges), reshuffle=False) | ParseLogs(plan)
+    counted = encode_frame(restore_counts(told))
     hours, silent = (encode_frame(frame) for frame in restore_logs(told))
     before = p | "logs before" >> beam.Create([hours], reshuffle=False).with_output_types(bytes)
     coverage = (
@@ -106,6 +108,7 @@ def trace_night(p: beam.Pipeline, ranges: Sequence[Range], state: pl.DataFrame, 
         logs.unparsed | "unparsed" >> beam.Map(under, "unparsed").with_output_types(Keyed),
         coverage | "covered" >> beam.Map(under, "covered").with_output_types(Keyed),
         handed | "handed" >> beam.Map(under, "handed").with_output_types(Keyed),
+        p | "counted before" >> beam.Create([under(counted, "stats")], reshuffle=False).with_output_types(Keyed),
         (found.waiting, sessions.waiting, passed)
         | "all waiting" >> beam.Flatten()
         | "waiting" >> beam.Map(under, "waiting").with_output_types(Keyed),

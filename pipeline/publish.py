@@ -31,6 +31,7 @@ from hoptrace.transforms.read import FileReport
 from hoptrace.transforms.skew import find_skew
 from hoptrace.transforms.stamps import HOUR
 from hoptrace.transforms.summarise import add_up, cut_tail, put_together
+from hoptrace.transforms.unfinished_hour import hold_counts
 
 C = pl.col
 MUST_AGREE = (
@@ -195,14 +196,10 @@ class PublishNight(beam.PTransform):  # type: ignore[misc]
         covered, handed = (next(iter(told.get(name, [])), b"") for name in ("covered", "handed"))
         logs = read_logs(covered, handed, plan.fleet.clocks())
         files = list_files([json.loads(data) for data in told.get("file", [])])
+        counted = put_together([decode_frame(data) for data in told.get("stats", [])])
+        counted, unfinished = hold_counts(counted, plan.night.ends_at)
         small = {
-            "delay_stats": add_up(
-                [
-                    cut_tail(
-                        put_together([decode_frame(data) for data in told.get("stats", [])]), plan.fleet.warn_after_us
-                    )
-                ]
-            ),
+            "delay_stats": add_up([cut_tail(counted, plan.fleet.warn_after_us)]),
             "coverage": write_coverage(told.get("coverage", []), logs, told.get("skew", []), plan.night),
             "unparsed": add_templates([decode_frame(data) for data in told.get("unparsed", [])]),
             "files": files,
@@ -210,6 +207,7 @@ class PublishNight(beam.PTransform):  # type: ignore[misc]
                 [
                     unpack(("waiting", data) for data in told.get("waiting", [])).get("waiting", OPEN_HOPS.empty()),
                     carry_read(covered, handed, plan.night),
+                    unfinished,
                 ]
             ),
         }

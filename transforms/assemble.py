@@ -39,6 +39,9 @@ LIFE = (
 )
 """Kinds that show a stay in a queue; the others only speak of one."""
 
+QUEUED = "queued"
+"""Action of kind queue in open_hops: no line of the queue's own said so yet."""
+
 UNSURE_TRY = pl.Struct({
     "at": pl.Int64, "start": pl.Int64, "attempts": pl.Int64, "connect_us": pl.Int64, "transmit_us": pl.Int64,
     "relay_name": pl.String, "relay_ip": pl.String, "reply": pl.String,
@@ -50,7 +53,8 @@ UNSURE_TRY = pl.Struct({
 class Stays:
     """What a shard folds to.
 
-    hops: hop (UInt64 key), the columns of table `hops` as integers of microseconds, and queued, last_seen, closed_at,
+    hops: hop (UInt64 key), the columns of table `hops` as integers of microseconds, and queued, taken (queued by its arrival,
+        no line of the queue's own says so), last_seen, closed_at,
         held_from, held_us, deleted_at, expired_at, aborted_at, refused_at, orig_queue_id, probe.
     recipients: hop, the columns of `hop_recipients`, and at (its decisive line), try_start, last_deferred, folder,
         waiting_us, connect_us, transmit_us, code, unsure_tries (list of UNSURE_TRY, null where there is none).
@@ -142,6 +146,9 @@ def fold_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
     refused = {
         "refuse": take(kinds, "refuse", ["hop_no", "stamp", "action"]).filter(C("action").is_in(CLOSING_ACTIONS))
     }
+    queues = take(kinds, "queue", ["hop_no", "stamp", "sender", "size", "nrcpt", "action"])
+    taken = (C("action") == QUEUED).fill_null(False)
+    queued = {"queue": queues.filter(~taken)}
     identified = {
         kind: take(kinds, kind, ["hop_no", "message_id"]).filter(C("message_id").is_not_null())
         for kind in ("message", "store")
@@ -170,7 +177,8 @@ def fold_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
         ),
         first_of(kinds, "client", {"_client_name": "client_name", "_client_ip": "client_ip", "_helo": "helo"}),
         first_of(identified, "message", {"message_id": "message_id"}),
-        first_of(kinds, "queue", {"sender": "sender", "size": "size", "nrcpt": "nrcpt", "queued": "stamp"}),
+        first_of(queued, "queue", {"sender": "sender", "size": "size", "nrcpt": "nrcpt", "queued": "stamp"}),
+        first_of({"queue": queues.filter(taken)}, "queue", {"_queued": "stamp"}),
         first_of(identified, "store", {"_stored_id": "message_id"}),
         pl.concat(senders).unique("hop_no", keep="first", maintain_order=True).rename({"sender": "_any_sender"}),
         *(
@@ -201,7 +209,8 @@ def fold_hops(kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
         nrcpt=pl.coalesce("nrcpt", "_nrcpt"),
         message_id=pl.coalesce("message_id", "_message_id", "_stored_id"),
         # Programs without a queue manager tell a message's size when they have it in their queue.
-        queued=pl.coalesce("queued", pl.when(C("_size").is_not_null()).then("_taken")),
+        queued=pl.coalesce("queued", "_queued", pl.when(C("_size").is_not_null()).then("_taken")),
+        taken=C("queued").is_null(),
         held_us=C("held_us").fill_null(0),
         partial=~tell_hops(kinds, ("arrive", "message", "store"), hops),
         probe=C("probe").fill_null(False),

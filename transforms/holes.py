@@ -16,7 +16,7 @@ from hoptrace.transforms.plan import Night
 from hoptrace.transforms.stamps import HOUR, MINUTE
 
 C = pl.col
-STATE_KINDS = ("lines", "hole", "handed", "clash")
+STATE_KINDS = ("lines", "hole", "handed", "clash", "counted")
 CARRIED_US = 96 * HOUR
 """How much of what is known of the logs the next night needs: longer than anything is waited for."""
 

@@ -48,7 +48,7 @@ def tell_night(placed: dict[str, pl.DataFrame], fleet: Fleet, night: Night, logs
         {"deliveries": settled, "open": still, **list_hops(traces, placed["recipients"], night),
          "notices": list_notices(traces, settled)},
         carry_over(placed, traces, night),
-        put_together([summarise_deliveries(settled), summarise_open(still, night.ends_at),
+        put_together([summarise_deliveries(deliveries, night.starts_at, night.ends_at), summarise_open(still, night.ends_at),
                 summarise_stays(placed["recipients"], traces.hops, night.starts_at, night.ends_at)]),
         sample_skew(traces.hops, night.starts_at, night.ends_at),
     )  # fmt: skip

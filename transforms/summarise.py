@@ -38,35 +38,39 @@ def delay_of(bucket: pl.Expr) -> pl.Expr:
 
 
 def count_rows(rows: pl.DataFrame, metric: str, dimensions: dict[str, pl.Expr]) -> list[pl.DataFrame]:
-    """Per dimension the rows (hour, us, population, outcome, delay_class, message, n_recipients) counted by bucket, as PARTIAL;
-    null values are left out. A message counts once per hour, value and words: in the lowest of its buckets."""
+    """Per dimension the rows (at, mine, us, population, outcome, delay_class, message, n_recipients) that are `mine` counted by
+    hour and bucket, as PARTIAL; null values are left out. A message counts once per value and words: with the first of all its
+    rows (of several at once that with the lowest bucket), whether that is mine or another night's."""
     ready = rows.select(
-        "hour",
+        "at",
+        "mine",
+        (C("at") // HOUR_US * HOUR_US).alias("hour"),
         C(WORDS).cast(TEXT),
         "n_recipients",
         C("message").hash(),
         bucket=bucket_of(C("us")),
         **{name: value.cast(TEXT) for name, value in dimensions.items()},
-    ).sort("bucket", nulls_last=False)
+    ).sort("at", "bucket", nulls_last=False)
     numbers = ready.select("hour", *(C(word).to_physical() for word in WORDS), "bucket", "message")
-    group = hash_columns(numbers, ["hour", *WORDS])
+    words = hash_columns(numbers, WORDS)
     parts = []
     for dimension in dimensions:
-        known = ready[dimension].is_not_null()
+        known = ready[dimension].is_not_null() & ready["mine"]
         keys = pl.DataFrame(
             {
-                "group": group,
+                "words": words,
                 "value": ready[dimension].to_physical(),
+                "hour": numbers["hour"],
                 "bucket": numbers["bucket"],
                 "message": numbers["message"],
             }
         )
-        series = keys.with_columns(group=hash_columns(keys, ["group", "value"]))
-        first = hash_columns(series, ["group", "message"]).is_first_distinct()
+        series = keys.with_columns(series=hash_columns(keys, ["words", "value"]))
+        first = hash_columns(series, ["series", "message"]).is_first_distinct()
         counted = (
             pl.DataFrame(
                 {
-                    "key": hash_columns(series, ["group", "bucket"]),
+                    "key": hash_columns(series, ["series", "hour", "bucket"]),
                     "recipients": ready["n_recipients"],
                     "messages": first,
                 }
@@ -99,10 +103,11 @@ def population_of(notice: pl.Expr) -> pl.Expr:
     return pl.when(notice).then(pl.lit("notices")).otherwise(pl.lit("mail"))
 
 
-def summarise_deliveries(rows: pl.DataFrame) -> pl.DataFrame:
-    """DELAY_STATS of settled rows (integers of microseconds, us_<stage> columns): end_to_end, and dwell by stage."""
-    base = rows.with_columns(
-        hour=C("settled_at") // HOUR_US * HOUR_US,
+def summarise_deliveries(rows: pl.DataFrame, starts_at: int, ends_at: int) -> pl.DataFrame:
+    """DELAY_STATS of the rows (integers of microseconds, us_<stage> columns) settled in the night: end_to_end, and dwell by stage."""
+    base = rows.filter(C("settled_at") < ends_at).with_columns(
+        at="settled_at",
+        mine=C("settled_at") >= starts_at,
         us=pl.when(C("outcome") == "delivered").then((C("delay_s") * 1e6).round().cast(pl.Int64)),
         population=population_of(C("caused_by").is_not_null() | (C("sender") == "")),
         message="trace_id",
@@ -119,7 +124,7 @@ def summarise_deliveries(rows: pl.DataFrame) -> pl.DataFrame:
             "cause": C("cause"),
         },
     )
-    needed = ("hour", "population", "outcome", "delay_class", "message", "n_recipients")
+    needed = ("at", "mine", "population", "outcome", "delay_class", "message", "n_recipients")
     delivered = base.filter(C("outcome") == "delivered")
     spent = pl.concat([delivered.select(*needed, us=f"us_{stage}", stage=pl.lit(stage)) for stage in STAGES])
     return put_together([*parts, *count_rows(spent.filter(C("us") > 0), "dwell", {"stage": C("stage")})])
@@ -128,7 +133,8 @@ def summarise_deliveries(rows: pl.DataFrame) -> pl.DataFrame:
 def summarise_open(rows: pl.DataFrame, ends_at: int) -> pl.DataFrame:
     """DELAY_STATS of what is open at the end of the night: open_age, in the night's last hour."""
     base = rows.with_columns(
-        hour=pl.lit((ends_at - 1) // HOUR_US * HOUR_US, pl.Int64),
+        at=pl.lit(ends_at - 1, pl.Int64),
+        mine=True,
         us=(C("delay_s") * 1e6).round().cast(pl.Int64),
         population=population_of(C("caused_by").is_not_null() | (C("sender") == "")),
         message="trace_id",
@@ -151,17 +157,17 @@ def summarise_stays(recipients: pl.DataFrame, hops: pl.DataFrame, starts_at: int
     """DELAY_STATS of the hand-overs of the night: dwell by host, hop to hop (route) and next hop."""
     rows = (
         recipients.filter(
-            C("status").is_in(["sent", "bounced", "expired", "stored"]) & (C("at") >= starts_at) & (C("at") < ends_at)
+            C("status").is_in(["sent", "bounced", "expired", "stored"]) & (C("at") < ends_at)
         )
-        .join(hops.select("hop", "host", "arrived", "sender", "trace_id"), on="hop", how="inner")
+        .join(hops.select("hop", "host", "arrived", "sender"), on="hop", how="inner")
         .with_columns(
-            hour=C("at") // HOUR_US * HOUR_US,
+            mine=C("at") >= starts_at,
             us=(C("at") - C("arrived")).clip(lower_bound=0),
             outcome=C("status"),
             population=population_of(C("sender") == ""),
             delay_class=pl.lit(None, pl.String),
             n_recipients=pl.lit(1, pl.Int64),
-            message="trace_id",
+            message="hop",
         )
     )
     return put_together(
@@ -193,7 +199,9 @@ def add_up(parts: list[pl.DataFrame]) -> pl.DataFrame:
 
 def cut_tail(stats: pl.DataFrame, late_us: int) -> pl.DataFrame:
     """PARTIAL `stats` in which the rare values of the dimensions TAILED are called OTHER: those of fewer than FEW recipients
-    in the hour. What took `late_us` or longer keeps its name."""
+    in the hour, of one metric. What took `late_us` or longer keeps its name."""
     late = (C("bucket") >= bucket_of(pl.lit(late_us))).fill_null(False)
-    rare = C("dimension").is_in(list(TAILED)) & ~late & (C("recipients").sum().over("hour", "dimension", "value") < FEW)
+    rare = C("dimension").is_in(list(TAILED)) & ~late & (
+        C("recipients").sum().over("hour", "dimension", "metric", "value") < FEW
+    )
     return stats.with_columns(value=pl.when(rare).then(pl.lit(OTHER, TEXT)).otherwise("value"))
