@@ -66,7 +66,7 @@ class WriteTables(beam.PTransform):  # type: ignore[misc]
     def write(self, shard: tuple[int, Iterable[tuple[str, bytes]]], coverage: bytes, handed: bytes) -> Iterator[Any]:
         """One shard of whole traces."""
         placed = unpack(shard[1])
-        logs = read_logs(coverage, handed, self.plan.fleet.clocks())
+        logs = read_logs(coverage, handed)
         told = tell_night(placed, self.plan.fleet, self.plan.night, logs)
         store = Store(self.target.store)
         for name, frame in {**told.tables, OPEN_HOPS.name: told.carried}.items():
@@ -194,7 +194,7 @@ class PublishNight(beam.PTransform):  # type: ignore[misc]
             part = Part(**json.loads(data))
             parts.setdefault(part.table, []).append(part)
         covered, handed = (next(iter(told.get(name, [])), b"") for name in ("covered", "handed"))
-        logs = read_logs(covered, handed, plan.fleet.clocks())
+        logs = read_logs(covered, handed)
         files = list_files([json.loads(data) for data in told.get("file", [])])
         counted = put_together([decode_frame(data) for data in told.get("stats", [])])
         counted, unfinished = hold_counts(counted, plan.night.ends_at)

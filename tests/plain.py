@@ -52,7 +52,7 @@ def run_plain(
     hours, handed = restore_logs(told)
     known = told
     hours = add_coverage([hours, *([read] if isinstance(read, pl.DataFrame) else [])])
-    hosts = make_logs(hours, handed, {}).hosts if isinstance(read, pl.DataFrame) else frozenset(read)
+    hosts = make_logs(hours, handed).hosts if isinstance(read, pl.DataFrame) else frozenset(read)
     boxed, state = state.filter(C("kind") == "mailbox"), state.filter(C("kind") != "mailbox")
     boxes = fold_mailbox(pl.concat([select_mailbox(part_kinds(events)), select_mailbox(part_kinds(boxed))]), night)
     events = pl.concat([events, rejoin_lines(part_kinds(events), fleet)])
@@ -98,7 +98,7 @@ def run_plain(
     handed = pl.concat([handed, count_handed(stays.recipients, night)])
     handed = handed.group_by("host", "minute").agg(C("handed").sum())
     if isinstance(read, pl.DataFrame):
-        logs, logs_state = make_logs(hours, handed, dict(fleet.clocks())), carry_logs(hours, handed, night)
+        logs, logs_state = make_logs(hours, handed), carry_logs(hours, handed, night)
     else:
         logs, logs_state = whole_logs(read, night.starts_at - 2 * DAY), EVENTS.empty()
     told_night = tell_night(placed, fleet, night, logs)

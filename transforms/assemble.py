@@ -236,6 +236,14 @@ def name_stays(hops: pl.DataFrame) -> pl.Series:
     return keys.select(hop=(C("whole") & ~LOW) | (C("shard") & LOW)).to_series()
 
 
+def set_clocks(hops: pl.DataFrame, fleet: Fleet) -> pl.DataFrame:
+    """`hops`, the arrival that a queue ID tells put back by what its host's clock is known to be ahead, as stamps are when read."""
+    if not fleet.clocks():
+        return hops
+    ahead = C("host").replace_strict(dict(fleet.clocks()), default=0, return_dtype=pl.Int64)
+    return hops.with_columns(arrived=C("arrived") - pl.when(C("epoch") != C("first_seen")).then(ahead).otherwise(0))
+
+
 def find_probes(kinds: Kinds) -> pl.DataFrame:
     """hop_no, probe: hops all of whose attempts are address probes, which are no mail."""
     tries = take(kinds, "attempt", ["hop_no", "status"])
@@ -534,7 +542,7 @@ def assemble_kinds(kinds: Kinds, fleet: Fleet, hosts: frozenset[str]) -> Stays:
     if "store" in kinds and "action" in kinds["store"].columns:
         kinds["store"] = kinds["store"].filter((C("action") != "failed").fill_null(True))
     numbered, spans = number_hops(kinds)
-    hops = fold_hops(numbered, spans)
+    hops = set_clocks(fold_hops(numbered, spans), fleet)
     numbered, doors = part_strangers(forget_own_senders(numbered, hops), hops)
     said = fold_filters(numbered)
     recipients = fold_recipients(numbered, hops, said)
