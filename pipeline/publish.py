@@ -221,6 +221,7 @@ class PublishNight(beam.PTransform):  # type: ignore[misc]
             {
                 "starts_at": at(plan.night.starts_at),
                 "ends_at": at(plan.night.ends_at),
+                "began_at": None if plan.night.cold_at is None else at(plan.night.cold_at),
                 "cold_start": plan.night.cold_start,
                 "timezone": plan.fleet.timezone,
                 "state_of": target.state_of,

@@ -91,5 +91,7 @@ EVENTS = Table(
     order=("host", "stamp", "place"),
 )
 
-OPEN_HOPS = Table("open_hops", EVENTS.columns, EVENTS.order)
+OPEN_HOPS = Table(
+    "open_hops", EVENTS.columns, (*EVENTS.order, *(name for name in EVENTS.columns if name not in EVENTS.order))
+)
 """Table `open_hops`: what carries over to the next night, as the fewest events that fold to the same hops."""

@@ -46,7 +46,9 @@ def write_logs(folder: Path, mails: int) -> str:
     """Logs of two hosts and two days with so many mails each; returns their pattern."""
     for host in ("mx01", "mx02"):
         lines = [
-            MAIL.format(stamp=f"{day}T{12 + n // 60:02d}:{n % 60:02d}:00", host=host, id=f"{host[-1]}{day[-1]}AB{n:03X}")
+            MAIL.format(
+                stamp=f"{day}T{12 + n // 60:02d}:{n % 60:02d}:00", host=host, id=f"{host[-1]}{day[-1]}AB{n:03X}"
+            )
             for day in DAYS
             for n in range(mails)
         ]
@@ -69,7 +71,9 @@ def run(store: str, logs: str) -> None:
 
 def start(store: str, logs: str, env: Mapping[str, str] | None = None, times: int = 1) -> "subprocess.Popen[str]":
     """A process that runs both nights, so many times one after the other."""
-    program = f"import sys; from hoptrace.pipeline.cli import main; sys.exit(max(main(sys.argv[1:]) for _ in range({times})))"
+    program = (
+        f"import sys; from hoptrace.pipeline.cli import main; sys.exit(max(main(sys.argv[1:]) for _ in range({times})))"
+    )
     return subprocess.Popen(
         [sys.executable, "-c", program, *arguments(store, logs)], text=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, **(env or {})},
@@ -136,9 +140,7 @@ def make_variants(folder: Path) -> Variants:
     return made
 
 
-def kill_nights(
-    variants: Variants, store: Path, kills: int, seed: int, say: Callable[[str], object] = len
-) -> int:
+def kill_nights(variants: Variants, store: Path, kills: int, seed: int, say: Callable[[str], object] = len) -> int:
     """Nights of two variants, killed in turn and run again; returns how many of `kills` hit a run at work.
 
     After each kill each day is one variant's, in every table, and after the next run the last one's; raises AssertionError.
@@ -153,13 +155,17 @@ def kill_nights(
         hit = kill(start(str(store), logs), store, where, chosen)
         hits += hit
         found = days_of(read_tables(str(store))) if (store / "nights" / "_delta_log").is_dir() else {}
-        as_of = {day: [n for n, (_, days) in enumerate(variants) if same(tables, days[day])] for day, tables in found.items()}
+        as_of = {
+            day: [n for n, (_, days) in enumerate(variants) if same(tables, days[day])] for day, tables in found.items()
+        }
         assert all(as_of.values()), f"after kill {number} ({where}): {as_of}"
         say(f"kill {number}, {where}: {'hit' if hit else 'it had ended'}; days as of variant {as_of}")
         run(str(store), logs)
         again = days_of(read_tables(str(store)))
         assert set(again) == set(whole), f"after kill {number} ({where}), run again: {set(again)}"
-        assert all(same(tables, whole[day]) for day, tables in again.items()), f"after kill {number} ({where}), run again"
+        assert all(same(tables, whole[day]) for day, tables in again.items()), (
+            f"after kill {number} ({where}), run again"
+        )
         if number % 5 == 4 or number == kills - 1:
             check_collected(store, whole)
     return hits

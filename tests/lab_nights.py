@@ -3,7 +3,7 @@
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from itertools import pairwise
 
@@ -23,7 +23,9 @@ from tests.lab_variant import LAB
 from tests.plain import run_plain
 
 C = pl.col
-FIRST, LAST = (round(datetime.fromisoformat(f"{day}T00:00+01:00").timestamp() * 1e6) for day in ("2025-12-27", "2026-01-05"))
+FIRST, LAST = (
+    round(datetime.fromisoformat(f"{day}T00:00+01:00").timestamp() * 1e6) for day in ("2025-12-27", "2026-01-05")
+)
 """The nights of the lab run, in its zone, and a day more, in which all that is told by absence is told."""
 
 KINDS = ("hand-over", "filter", "notice", "return", "retry", "reuse", "hold", "line")
@@ -45,7 +47,9 @@ class LabLog:
         self.fleet = load_fleet(str(LAB / "fleet.toml")) if fleet is None else fleet
         self._grammars = load_grammars()
         ranges = plan_inputs([logs], self.fleet, FIRST, LAST, 1 << 28)
-        chunks = [(r, item) for r in ranges for item in with_following(r, read_chunks(r, 1 << 25)) if isinstance(item, Chunk)]
+        chunks = [
+            (r, item) for r in ranges for item in with_following(r, read_chunks(r, 1 << 25)) if isinstance(item, Chunk)
+        ]
         whole = Night(FIRST, LAST).window
         self._chunks: list[tuple[Range, Chunk, int, int]] = []
         for r, chunk in chunks:
@@ -67,7 +71,10 @@ class LabLog:
         for starts_at, ends_at in pairwise([FIRST, *sorted(cuts), LAST]):
             night = Night(starts_at, ends_at, not nights, FIRST if nights else None)
             parsed = self.parse(night.window)
-            events, coverage = pl.concat([each.events for each in parsed]), add_coverage(each.coverage for each in parsed)
+            events, coverage = (
+                pl.concat([each.events for each in parsed]),
+                add_coverage(each.coverage for each in parsed),
+            )
             nights.append(run_plain(events, self.fleet, night, coverage, nights[-1].carried if nights else None))
         return nights
 
@@ -94,7 +101,9 @@ def find_cuts(tables: Mapping[str, pl.DataFrame], events: pl.DataFrame, seed: in
 def list_spans(tables: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
     """By kind, frames of two columns: the times (µs) of two lines that belong together."""
     hops, recipients = (tables[name].with_columns(C(pl.Datetime).dt.epoch("us")) for name in ("hops", "hop_recipients"))
-    deliveries, notices = (tables[name].with_columns(C(pl.Datetime).dt.epoch("us")) for name in ("deliveries", "notices"))
+    deliveries, notices = (
+        tables[name].with_columns(C(pl.Datetime).dt.epoch("us")) for name in ("deliveries", "notices")
+    )
     key = ["host", "queue_id", "epoch"]
     links = tables["handoffs"].join(
         hops.select(*key, "first_seen_at"), left_on=["to_host", "to_queue_id", "to_epoch"], right_on=key
@@ -102,8 +111,12 @@ def list_spans(tables: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
     given = recipients.select(*key, "recipient", "last_attempt_at")
     taken = links.join(given, left_on=["from_host", "from_queue_id", "from_epoch"], right_on=key)
     notice = C("kind").str.ends_with("_notice")
-    lasted = deliveries.filter(C("submitted_at").is_not_null()).with_columns(C("hops").list.eval(pl.element().struct.field("queue_id")))
-    series = hops.sort("host", "queue_id", "epoch").with_columns(after=C("first_seen_at").shift(-1).over("host", "queue_id"))
+    lasted = deliveries.filter(C("submitted_at").is_not_null()).with_columns(
+        C("hops").list.eval(pl.element().struct.field("queue_id"))
+    )
+    series = hops.sort("host", "queue_id", "epoch").with_columns(
+        after=C("first_seen_at").shift(-1).over("host", "queue_id")
+    )
     pair = ("last_attempt_at", "first_seen_at")
     return {
         "hand-over": taken.filter(C("kind") != "filter", ~notice).select(pair),

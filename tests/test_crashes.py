@@ -12,7 +12,16 @@ from hoptrace.schemas.catalog import DAY_TABLES
 from hoptrace.transforms import storage
 from tests.bucket import bucket
 from tests.crashes import (
-    DAYS, Variants, days_of, kill_nights, make_variants, ordered, read_tables, run, same, start,
+    DAYS,
+    Variants,
+    days_of,
+    kill_nights,
+    make_variants,
+    ordered,
+    read_tables,
+    run,
+    same,
+    start,
 )  # fmt: skip
 
 BEATEN = f"another run published {DAYS[0]} while this one was at work, so nothing of this run was published"

@@ -11,8 +11,9 @@ from polars.testing import assert_frame_equal
 
 from hoptrace.pipeline import nightly
 from hoptrace.pipeline.inputs import plan_inputs
-from hoptrace.pipeline.nightly import bounds_of, run_nightly
+from hoptrace.pipeline.nightly import began_at, bounds_of, run_nightly
 from hoptrace.pipeline.options import NightlyOptions
+from hoptrace.pipeline.prune import prune
 from hoptrace.pipeline.publish import check_counts
 from hoptrace.pipeline.sample import sample_folder
 from hoptrace.pipeline.store import Store
@@ -186,3 +187,17 @@ def test_counts_that_agree() -> None:
 def test_a_count_that_disagrees(name: str, by: int) -> None:
     with pytest.raises(HoptraceError, match="nothing was published"):
         check_counts({**COUNTS, name: COUNTS[name] + by})
+
+
+def test_a_cold_start_is_known_when_its_night_is_pruned(tmp_path: Path) -> None:
+    logs = tmp_path / "logs" / "mx01" / "mail.log"
+    logs.parent.mkdir(parents=True)
+    logs.write_text(HEADER.format(1) + LINES["quiet"] + "\n")
+    options = options_of(tmp_path / "store", logs=(str(logs),), fleet=None)
+    first, second = run_nightly(options, ())
+    assert first["began_at"] == second["began_at"] == first["starts_at"]
+    store = Store(str(tmp_path / "store"))
+    began = began_at(store, DAY2)
+    assert prune(store, 1) == [str(DAY1)]
+    assert began_at(store, date(2026, 1, 3)) == began == round(first["starts_at"].timestamp() * 1e6)
+    assert began_at(store, DAY2) is None

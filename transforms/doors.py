@@ -146,7 +146,9 @@ def match_series(doors: pl.DataFrame, accepted: pl.DataFrame, ends_at: int) -> S
     both = number_takes(join_series(tries, accepted, known, ends_at))
     ends = meet_takes(both)
     later = accepted.filter((C("at") >= ends_at) & ~C("turned")).select("_sender", "asked").unique()
-    tries, accepted = (rows.join(later, on=["_sender", "asked"], how="semi", maintain_order="left") for rows in (tries, accepted))
+    tries, accepted = (
+        rows.join(later, on=["_sender", "asked"], how="semi", maintain_order="left") for rows in (tries, accepted)
+    )
     ahead = meet_takes(number_takes(join_series(tries, accepted, known, FOREVER))).filter(C("at") >= ends_at)
     firsts = pl.concat([
         some.filter(C("hop").is_not_null() & C("first").is_not_null()).select(

@@ -156,9 +156,7 @@ def summarise_open(rows: pl.DataFrame, ends_at: int) -> pl.DataFrame:
 def summarise_stays(recipients: pl.DataFrame, hops: pl.DataFrame, starts_at: int, ends_at: int) -> pl.DataFrame:
     """DELAY_STATS of the hand-overs of the night: dwell by host, hop to hop (route) and next hop."""
     rows = (
-        recipients.filter(
-            C("status").is_in(["sent", "bounced", "expired", "stored"]) & (C("at") < ends_at)
-        )
+        recipients.filter(C("status").is_in(["sent", "bounced", "expired", "stored"]) & (C("at") < ends_at))
         .join(hops.select("hop", "host", "arrived", "sender"), on="hop", how="inner")
         .with_columns(
             mine=C("at") >= starts_at,
@@ -201,7 +199,9 @@ def cut_tail(stats: pl.DataFrame, late_us: int) -> pl.DataFrame:
     """PARTIAL `stats` in which the rare values of the dimensions TAILED are called OTHER: those of fewer than FEW recipients
     in the hour, of one metric. What took `late_us` or longer keeps its name."""
     late = (C("bucket") >= bucket_of(pl.lit(late_us))).fill_null(False)
-    rare = C("dimension").is_in(list(TAILED)) & ~late & (
-        C("recipients").sum().over("hour", "dimension", "metric", "value") < FEW
+    rare = (
+        C("dimension").is_in(list(TAILED))
+        & ~late
+        & (C("recipients").sum().over("hour", "dimension", "metric", "value") < FEW)
     )
     return stats.with_columns(value=pl.when(rare).then(pl.lit(OTHER, TEXT)).otherwise("value"))
