@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from datetime import time as clock
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -103,7 +104,7 @@ def split_logs(to: Path, seed: int) -> str:
         data = gzip.decompress(source.read_bytes()) if source.suffix == ".gz" else source.read_bytes()
         lines = data.splitlines(keepends=True)
         bounds = sorted({0, len(lines), *(chosen.randrange(len(lines) + 1) for _ in range(chosen.randrange(4)))})
-        for number, (first, last) in enumerate(zip(bounds, bounds[1:])):
+        for number, (first, last) in enumerate(pairwise(bounds)):
             path = to / source.parent.name / f"{source.name.removesuffix('.gz').replace('.', '_')}-part{number}"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"".join(lines[first:last]))
