@@ -250,3 +250,20 @@ def read_nights(logs: str, fleet: Fleet, bounds: list[int]) -> list[NightTables]
         events, coverage = pl.concat([each.events for each in parsed]), add_coverage(each.coverage for each in parsed)
         nights.append(run_plain(events, fleet, night, coverage, nights[-1].carried if nights else None))
     return nights
+
+
+@pytest.mark.parametrize("cut", [6, 50, 3000])
+def test_who_had_it_before_the_hold_was_not_held(cut: float) -> None:
+    rows = [
+        *came(0, "out1", "ABCDE7", "m@far.test", nrcpt=2),
+        tried(5, "out1", "ABCDE7", "b@far.test"),
+        tried(5, "out1", "ABCDE7", "c@far.test", "deferred"),
+        event(40, "out1", "ABCDE7", "hold"),
+        event(2040, "out1", "ABCDE7", "release"),
+        tried(4000, "out1", "ABCDE7", "c@far.test"),
+        left(4001, "out1", "ABCDE7"),
+    ]
+    one = assert_same_nights(rows, [us(cut)])
+    held = {row["recipient"]: row["hops"][0]["stages"]["held"] for row in one["deliveries"].iter_rows(named=True)}
+    assert held == {"b@far.test": 0.0, "c@far.test": 2000.0}
+    assert sorted(one["hop_recipients"]["held_s"]) == [0.0, 2000.0]
