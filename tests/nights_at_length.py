@@ -37,7 +37,9 @@ WRONG = {"relay01": "UTC", "smtp01": "America/New_York", "mx01": "UTC"}
 """Zones that some hosts of the lab do not have: what of their mail is unknown must not hang on the cuts."""
 
 CLOCKS = {"relay01": 2_500_000, "store01": -120_000, "mx03": 3_000_000}
-DAY, UNTIL = date(2025, 12, 27), date(2026, 1, 4)
+DAY, UNTIL = date(2025, 12, 26), date(2026, 1, 4)
+"""So that days that begin at any hour hold all lines."""
+
 SETTLED = ("deliveries", "hops", "hop_recipients", "handoffs", "notices", "mailbox_events")
 
 
@@ -155,11 +157,12 @@ def main() -> None:
     options.add_argument(
         "--cuts", type=int, default=240, help="cuts of the lab run; a third as many for each wrong zone (240)"
     )
+    options.add_argument("--no-commands", action="store_true", help="without the whole commands over the lab run")
     options.add_argument("--kills", type=int, default=60, help="runs to kill (default 60)")
     options.add_argument("--seed", type=int, default=1, help="of all that is chosen (default 1)")
     told = options.parse_args()
     bad = 0
-    if LAB.is_dir():
+    if LAB.is_dir() and told.cuts:
         fleet = load_fleet(str(LAB / "fleet.toml"))
         bad += cut_lab(told.cuts, told.seed, None, "the lab run")
         for host, zone in WRONG.items():
@@ -167,8 +170,9 @@ def main() -> None:
             bad += cut_lab(told.cuts // 3, told.seed, replace(fleet, hosts=wrong), f"with {host} in {zone}")
         off = {name: replace(host, clock_offset_us=CLOCKS.get(name, 0)) for name, host in fleet.hosts.items()}
         bad += cut_lab(told.cuts // 3, told.seed, replace(fleet, hosts=off), "with clocks put right")
+    if LAB.is_dir() and not told.no_commands:
         bad += read_lab(told.seed)
-    else:
+    if not LAB.is_dir():
         print("the lab run is not beside the checkout: its cuts are left out")
     with tempfile.TemporaryDirectory() as place:
         hits = kill_nights(
