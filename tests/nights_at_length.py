@@ -99,10 +99,10 @@ def run_command(folder: Path, logs: str, fleet: str, **more: object) -> dict[str
     return {**tables, "delay_stats": counted}
 
 
-def split_logs(to: Path, seed: int) -> str:
-    """The lab's logs, plain, each file in up to four pieces parted at line ends; returns their pattern."""
+def split_logs(logs: Path, to: Path, seed: int) -> str:
+    """The logs in the folders of `logs`, plain, each file in up to four pieces parted at line ends; returns their pattern."""
     chosen = random.Random(seed)
-    for source in sorted((LAB / "logs").glob("*/*")):
+    for source in sorted(logs.glob("*/*")):
         data = gzip.decompress(source.read_bytes()) if source.suffix == ".gz" else source.read_bytes()
         lines = data.splitlines(keepends=True)
         bounds = sorted({0, len(lines), *(chosen.randrange(len(lines) + 1) for _ in range(chosen.randrange(4)))})
@@ -134,7 +134,7 @@ def read_lab(seed: int) -> int:
         cases |= {f"chunks of {size:,} bytes, in any order": {"chunk": size} for size in (4_000, 70_000)}
         cases |= {
             "ranges of 100,000 bytes": {"range": 100_000},
-            "files in pieces": {"logs": (split_logs(folder / "pieces", seed),)},
+            "files in pieces": {"logs": (split_logs(LAB / "logs", folder / "pieces", seed),)},
         }
         for number, (name, more) in enumerate(cases.items()):
             nightly.CHUNK_BYTES, nightly.RANGE_BYTES = more.pop("chunk", sizes[0]), more.pop("range", sizes[1])  # type: ignore[misc]
