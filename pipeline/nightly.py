@@ -76,6 +76,7 @@ def trace_night(p: beam.Pipeline, ranges: Sequence[Range], state: pl.DataFrame, 
                 "unparsed": logs.unparsed,
                 "covered": coverage,
                 "handed": handed,
+                "stats": before.counted,
                 "waiting": waiting,
             }.items()
         ),
@@ -178,9 +179,11 @@ def bounds_of(day: date, options: NightlyOptions, fleet: Fleet) -> tuple[int, in
 
 
 def began_at(store: Store, day: date) -> int | None:
-    """Where the last cold start before `day` began (µs); None where the store knows none."""
-    cold = [night["starts_at"] for night in store.days() if night["cold_start"] and night["day"] < str(day)]
-    return round(cold[-1].timestamp() * 1e6) if cold else None
+    """Where the last cold start before `day` began (µs), as the night before knows; None where the store knows none."""
+    before = [night for night in store.days() if night["day"] < str(day)]
+    told = [night["began_at"] or (night["starts_at"] if night["cold_start"] else None) for night in before]
+    known = [at for at in told if at is not None]
+    return round(known[-1].timestamp() * 1e6) if known else None
 
 
 def read_state(store: Store, day: date, cold: bool) -> tuple[pl.DataFrame, str | None, str | None, bool]:

@@ -32,6 +32,7 @@ from hoptrace.transforms.read import FileReport
 from hoptrace.transforms.skew import find_skew
 from hoptrace.transforms.stamps import HOUR
 from hoptrace.transforms.summarise import add_up, cut_tail, put_together
+from hoptrace.transforms.unfinished_hour import hold_counts
 from hoptrace.transforms.witness import from_counts
 
 C = pl.col
@@ -74,7 +75,7 @@ class WriteTables(beam.PTransform):  # type: ignore[misc]
     def write(self, shard: tuple[int, Iterable[tuple[str, bytes]]], coverage: bytes, handed: bytes) -> Iterator[Any]:
         """One shard of whole traces."""
         placed = unpack(shard[1])
-        logs = read_logs(coverage, handed, self.plan.fleet.clocks())
+        logs = read_logs(coverage, handed)
         told = tell_night(placed, self.plan.fleet, self.plan.night, logs)
         store = self.target.open_store()
         for name, frame in {**told.tables, OPEN_HOPS.name: told.carried}.items():
@@ -203,16 +204,12 @@ class PublishNight(beam.PTransform):  # type: ignore[misc]
             part = Part(**json.loads(data))
             parts.setdefault(part.table, []).append(part)
         covered, handed = (next(iter(told.get(name, [])), b"") for name in ("covered", "handed"))
-        logs = read_logs(covered, handed, plan.fleet.clocks())
+        logs = read_logs(covered, handed)
         files = list_files([json.loads(data) for data in told.get("file", [])])
+        counted = put_together([decode_frame(data) for data in told.get("stats", [])])
+        counted, unfinished = hold_counts(counted, plan.night.ends_at)
         small = {
-            "delay_stats": add_up(
-                [
-                    cut_tail(
-                        put_together([decode_frame(data) for data in told.get("stats", [])]), plan.fleet.warn_after_us
-                    )
-                ]
-            ),
+            "delay_stats": add_up([cut_tail(counted, plan.fleet.warn_after_us)]),
             "coverage": write_coverage(told.get("coverage", []), logs, told.get("skew", []), plan.night),
             "unparsed": add_templates([decode_frame(data) for data in told.get("unparsed", [])]),
             "files": files,
@@ -220,6 +217,7 @@ class PublishNight(beam.PTransform):  # type: ignore[misc]
                 [
                     unpack(("waiting", data) for data in told.get("waiting", [])).get("waiting", OPEN_HOPS.empty()),
                     carry_read(covered, handed, plan.night),
+                    unfinished,
                 ]
             ),
         }
@@ -233,6 +231,7 @@ class PublishNight(beam.PTransform):  # type: ignore[misc]
             {
                 "starts_at": at(plan.night.starts_at),
                 "ends_at": at(plan.night.ends_at),
+                "began_at": None if plan.night.cold_at is None else at(plan.night.cold_at),
                 "cold_start": plan.night.cold_start,
                 "timezone": plan.fleet.timezone,
                 "state_of": target.state_of,

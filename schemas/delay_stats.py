@@ -37,7 +37,11 @@ DELAY_STATS = Table(
             "g = 1.01/0.99; null where there is no delay to measure",
         ),
         "recipients": (pl.Int64, "rows in the bucket"),
-        "messages": (pl.Int64, "traces whose first such row of the hour lies in the bucket"),
+        "messages": (
+            pl.Int64,
+            "messages (per-hop rows: stays in a queue) whose first row of this value, population, outcome and delay_class is "
+            "among these: over all hours and buckets each counts once",
+        ),
     },
     order=("hour", "dimension", "value", "population", "metric", "outcome", "delay_class", "bucket"),
     personal={"value": "statistic"},

@@ -32,6 +32,7 @@ KINDS = (
     "hole",  # only in open_hops: a hole in the host's log from `stamp` on for `delay`, known since `size`, and why (reply)
     "clash",  # only in open_hops: the taker has hop orig_queue_id's message as next_queue_id, at a time that cannot be
     "handed",  # only in open_hops: messages (nrcpt) that other hosts handed to the silent host in the minute `stamp`
+    "counted",  # only in open_hops: a row of delay_stats (reply, as JSON) of the hour `stamp`, which goes on after the night
 )
 
 TEXT = pl.String
@@ -108,5 +109,11 @@ PERSONAL = {
     "user": "user",
 }
 
-OPEN_HOPS = Table("open_hops", EVENTS.columns, EVENTS.order, PERSONAL, sealed=True)
+OPEN_HOPS = Table(
+    "open_hops",
+    EVENTS.columns,
+    (*EVENTS.order, *(name for name in EVENTS.columns if name not in EVENTS.order)),
+    PERSONAL,
+    sealed=True,
+)
 """Table `open_hops`: what carries over to the next night, as the fewest events that fold to the same hops."""

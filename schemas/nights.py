@@ -13,6 +13,7 @@ NIGHTS = Table(
         "published_at": (TIME, "when this row was written (the only wall-clock time in the store)"),
         "starts_at": (TIME, "first instant of the day"),
         "ends_at": (TIME, "first instant after it"),
+        "began_at": (TIME, "where the last cold start before or on this day began: no earlier line was read"),
         "timezone": (TEXT, "the fleet's zone: that of its days"),
         "cold_start": (pl.Boolean, "run without the night before"),
         "state_of": (TEXT, "the day whose open state was read, with the version of open_hops: DAY@VERSION"),

@@ -22,7 +22,8 @@ from hoptrace.transforms.parse import complete_coverage
 from hoptrace.transforms.plan import Night
 from hoptrace.transforms.publishable import NightTables, tell_night
 from hoptrace.transforms.stamps import DAY, HOUR, MINUTE
-from hoptrace.transforms.summarise import add_up
+from hoptrace.transforms.summarise import add_up, cut_tail, put_together
+from hoptrace.transforms.unfinished_hour import hold_counts, restore_counts
 from hoptrace.transforms.wrapped import rejoin_lines
 
 C = pl.col
@@ -49,9 +50,9 @@ def run_plain(
     state = EVENTS.empty() if state is None else state
     told, state = state.filter(C("kind").is_in(STATE_KINDS)), state.filter(~C("kind").is_in(STATE_KINDS))
     hours, handed = restore_logs(told)
-    clashes = told
+    known = told
     hours = add_coverage([hours, *([read] if isinstance(read, pl.DataFrame) else [])])
-    hosts = make_logs(hours, handed, {}).hosts if isinstance(read, pl.DataFrame) else frozenset(read)
+    hosts = make_logs(hours, handed).hosts if isinstance(read, pl.DataFrame) else frozenset(read)
     boxed, state = state.filter(C("kind") == "mailbox"), state.filter(C("kind") != "mailbox")
     boxes = fold_mailbox(pl.concat([select_mailbox(part_kinds(events)), select_mailbox(part_kinds(boxed))]), night)
     events = pl.concat([events, rejoin_lines(part_kinds(events), fleet)])
@@ -91,21 +92,23 @@ def run_plain(
         "cut_hops": roots.place_hops(cut.hops, forest), "cut_recipients": cut.recipients, "cut_notices": cut.notices,
         "filters": pl.concat([stays.filters, scanned], how="diagonal"),
         "cut_filters": pl.concat([cut.filters, scanned.filter(C("at") < night.ends_at)], how="diagonal"),
-        "clashes": pl.concat([links.find_clashes(claimed).select("hop", "queue_id"), fold_clashes(clashes)]),
+        "clashes": pl.concat([links.find_clashes(claimed).select("hop", "queue_id"), fold_clashes(known)]),
         "firsts": series.firsts, "refusals": doors.write_refusals(series.never, night.ends_at),
     }  # fmt: skip
     handed = pl.concat([handed, count_handed(stays.recipients, night)])
     handed = handed.group_by("host", "minute").agg(C("handed").sum())
     if isinstance(read, pl.DataFrame):
-        logs, logs_state = make_logs(hours, handed, dict(fleet.clocks())), carry_logs(hours, handed, night)
+        logs, logs_state = make_logs(hours, handed), carry_logs(hours, handed, night)
     else:
         logs, logs_state = whole_logs(read, night.starts_at - 2 * DAY), EVENTS.empty()
     told_night = tell_night(placed, fleet, night, logs)
+    counted, unfinished = hold_counts(put_together([told_night.stats, restore_counts(known)]), night.ends_at)
     later = state.filter(C("stamp") >= night.ends_at)
     waiting = series.waiting.filter(C("stamp") < night.ends_at)
     return replace(
         told_night,
         tables={**told_night.tables, "mailbox_events": boxes.rows},
+        stats=cut_tail(counted, fleet.warn_after_us),
         carried=pl.concat(
             [
                 EVENTS.conform(told_night.carried),
@@ -115,6 +118,7 @@ def run_plain(
                 scans.wait_scans(lines, night.ends_at),
                 boxes.carried,
                 logs_state,
+                unfinished,
             ]
         ),
     )

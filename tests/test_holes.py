@@ -155,7 +155,7 @@ def test_a_silent_host_that_is_handed_mail_has_a_hole(handed: tuple[int, ...], f
     night = Night(T0, T0 + DAY)
     hours = cut_minutes(signs(0, 60, 300), night)
     given = pl.DataFrame([("mx1", us(60 * minute), 1) for minute in handed], schema=HANDED, orient="row")
-    holes = make_logs(hours, given, {}).holes
+    holes = make_logs(hours, given).holes
     assert [(a - T0, b - T0) for a, b in holes.select("since", "until").rows()] == [(MINUTE, HOUR)] * found
 
 

@@ -11,8 +11,9 @@ from polars.testing import assert_frame_equal
 
 from hoptrace.pipeline import nightly
 from hoptrace.pipeline.inputs import plan_inputs
-from hoptrace.pipeline.nightly import bounds_of, run_nightly
+from hoptrace.pipeline.nightly import began_at, bounds_of, run_nightly
 from hoptrace.pipeline.options import NightlyOptions
+from hoptrace.pipeline.prune import prune
 from hoptrace.pipeline.publish import check_counts
 from hoptrace.pipeline.sample import sample_folder
 from hoptrace.pipeline.store import Store
@@ -24,6 +25,7 @@ from hoptrace.transforms.grammar import load_grammars
 from hoptrace.transforms.parse import parse_chunk
 from hoptrace.transforms.plan import Night
 from hoptrace.transforms.read import Chunk, read_chunks
+from tests.nights_at_length import split_logs
 from tests.plain import run_plain
 
 DAY1, DAY2 = date(2026, 1, 1), date(2026, 1, 2)
@@ -77,13 +79,14 @@ def one_shard(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pl.DataFram
     return read_tables(store)
 
 
-@pytest.mark.parametrize(("shards", "chunk", "seed"), [(3, 1 << 16, 1), (16, 10_000, 2)])
-def test_shards_chunks_and_order_change_nothing(
+@pytest.mark.parametrize(("shards", "chunk", "parts", "seed"), [(3, 1 << 16, 50_000, 1), (16, 10_000, 1 << 28, 2)])
+def test_shards_chunks_ranges_and_order_change_nothing(
     one_shard: dict[str, pl.DataFrame],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     shards: int,
     chunk: int,
+    parts: int,
     seed: int,
 ) -> None:
     def plan_shuffled(*given: object) -> list[object]:
@@ -92,10 +95,20 @@ def test_shards_chunks_and_order_change_nothing(
         return list(ranges)
 
     monkeypatch.setattr(nightly, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(nightly, "RANGE_BYTES", parts)
     monkeypatch.setattr(nightly, "plan_inputs", plan_shuffled)
     run_nightly(options_of(tmp_path, shards=shards), ())
     for name, rows in read_tables(tmp_path).items():
         assert_frame_equal(rows, one_shard[name], check_exact=True)
+
+
+def test_files_in_pieces_change_nothing(one_shard: dict[str, pl.DataFrame], tmp_path: Path) -> None:
+    """Pieces of files, parted at line ends, tell what the files did."""
+    logs = split_logs(sample_folder() / "logs", tmp_path / "pieces", seed=3)
+    run_nightly(options_of(tmp_path / "store", logs=(logs,)), ())
+    found = read_tables(tmp_path / "store")
+    for name in COMPARED[:-1]:
+        assert_frame_equal(found[name], one_shard[name], check_exact=True)
 
 
 def read_sample(night: Night) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
@@ -186,3 +199,17 @@ def test_counts_that_agree() -> None:
 def test_a_count_that_disagrees(name: str, by: int) -> None:
     with pytest.raises(HoptraceError, match="nothing was published"):
         check_counts({**COUNTS, name: COUNTS[name] + by})
+
+
+def test_a_cold_start_is_known_when_its_night_is_pruned(tmp_path: Path) -> None:
+    logs = tmp_path / "logs" / "mx01" / "mail.log"
+    logs.parent.mkdir(parents=True)
+    logs.write_text(HEADER.format(1) + LINES["quiet"] + "\n")
+    options = options_of(tmp_path / "store", logs=(str(logs),), fleet=None)
+    first, second = run_nightly(options, ())
+    assert first["began_at"] == second["began_at"] == first["starts_at"]
+    store = Store(str(tmp_path / "store"))
+    began = began_at(store, DAY2)
+    assert prune(store, 1) == [str(DAY1)]
+    assert began_at(store, date(2026, 1, 3)) == began == round(first["starts_at"].timestamp() * 1e6)
+    assert began_at(store, DAY2) is None

@@ -22,7 +22,8 @@ def rows_of(delays: list[int | None]) -> pl.DataFrame:
         {"us": delays, "message": [f"m{k // 2}" for k in range(len(delays))]},
         schema={"us": pl.Int64, "message": pl.String},
     ).with_columns(
-        hour=pl.lit(0, pl.Int64),
+        at=pl.lit(0, pl.Int64),
+        mine=True,
         population=pl.lit("mail"),
         outcome=pl.lit("delivered"),
         delay_class=pl.lit(None, pl.String),

@@ -39,6 +39,9 @@ LIFE = (
 )
 """Kinds that show a stay in a queue; the others only speak of one."""
 
+QUEUED = "queued"
+"""Action of kind queue in open_hops: no line of the queue's own said so yet."""
+
 UNSURE_TRY = pl.Struct({
     "at": pl.Int64, "start": pl.Int64, "attempts": pl.Int64, "connect_us": pl.Int64, "transmit_us": pl.Int64,
     "relay_name": pl.String, "relay_ip": pl.String, "reply": pl.String,
@@ -50,8 +53,9 @@ UNSURE_TRY = pl.Struct({
 class Stays:
     """What a shard folds to.
 
-    hops: hop (UInt64 key), the columns of table `hops` as integers of microseconds, and queued, last_seen, closed_at,
-        held_from, held_us, deleted_at, expired_at, aborted_at, refused_at, orig_queue_id, probe.
+    hops: hop (UInt64 key), the columns of table `hops` as integers of microseconds, and queued, taken (queued by its arrival,
+        no line of the queue's own says so), last_seen, closed_at,
+        held_from, held_us, held_until, deleted_at, expired_at, aborted_at, refused_at, orig_queue_id, probe.
     recipients: hop, the columns of `hop_recipients`, and at (its decisive line), try_start, last_deferred, folder,
         waiting_us, connect_us, transmit_us, code, unsure_tries (list of UNSURE_TRY, null where there is none).
     notices: hop, next_queue_id, action, at. filters: hop, and the columns of `fold_filters` (next_queue_id: several parted by '/').
@@ -98,25 +102,52 @@ def tell_hops(kinds: Kinds, names: Iterable[str], hops: pl.DataFrame) -> pl.Seri
     return pl.Series([False]).new_from_index(0, size).scatter(told, True).gather(hops["hop_no"])
 
 
-def fold_holds(kinds: Kinds) -> pl.DataFrame:
-    """hop_no, held_from (null once released), held_us: from 'placed on hold' until released or removed."""
+def list_holds(kinds: Kinds) -> pl.DataFrame:
+    """hop_no, stamp, until: each time from 'placed on hold' until released or removed (null while it is held)."""
     columns = ["hop_no", "stamp", "place", "action"]
     ons = [take(kinds, "hold", columns), take(kinds, "refuse", columns).filter(C("action") == "hold")]
     began = pl.concat(ons).with_columns(on=True)
     held = began.select("hop_no").unique()
     ends = [take(kinds, kind, columns) for kind in ("release", "leave", "delete", "requeue")]
     ended = pl.concat(ends).join(held, on="hop_no", how="semi").with_columns(on=False)
-    spans = (
+    return (
         pl.concat([began, ended])
         .sort("hop_no", "stamp", "place")
         .with_columns(
             until=pl.when(C("hop_no") == C("hop_no").shift(-1)).then(C("stamp").shift(-1)),
         )
         .filter("on")
+        .select("hop_no", "stamp", "until")
     )
-    return spans.group_by("hop_no").agg(
-        held_from=C("stamp").filter(C("until").is_null()).min(),
-        held_us=(C("until") - C("stamp")).sum(),
+
+
+def fold_holds(kinds: Kinds) -> pl.DataFrame:
+    """hop_no, held_from (null once released), held_us and held_until, the end of the last of `list_holds`."""
+    return (
+        list_holds(kinds)
+        .group_by("hop_no")
+        .agg(
+            held_from=C("stamp").filter(C("until").is_null()).min(),
+            held_us=(C("until") - C("stamp")).sum(),
+            held_until=C("until").filter(C("until") > C("stamp")).max(),
+        )
+    )
+
+
+def share_holds(rows: pl.DataFrame, kinds: Kinds) -> pl.DataFrame:
+    """`rows` (hop_no, at, status, held_us) of recipients: one that was settled was not held by what came later."""
+    spans = list_holds(kinds).drop_nulls("until")
+    settled = ~C("status").is_in(["deferred", "pending"])
+    if spans.is_empty():
+        return rows
+    rows = rows.with_row_index("_row")
+    each = rows.filter(settled).select("_row", "hop_no", "at").join(spans, on="hop_no")
+    before = (pl.min_horizontal("at", "until") - C("stamp")).clip(lower_bound=0)
+    held = each.group_by("_row").agg(_held=before.sum())
+    return (
+        rows.join(held, on="_row", how="left", maintain_order="left")
+        .with_columns(held_us=pl.coalesce("_held", "held_us"))
+        .drop("_row", "_held")
     )
 
 
@@ -142,6 +173,9 @@ def fold_hops(events: Kinds, kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
     refused = {
         "refuse": take(kinds, "refuse", ["hop_no", "stamp", "action"]).filter(C("action").is_in(CLOSING_ACTIONS))
     }
+    queues = take(kinds, "queue", ["hop_no", "stamp", "sender", "size", "nrcpt", "action"])
+    taken = (C("action") == QUEUED).fill_null(False)
+    queued = {"queue": queues.filter(~taken)}
     identified = {
         kind: take(kinds, kind, ["hop_no", "message_id"]).filter(C("message_id").is_not_null())
         for kind in ("message", "store")
@@ -170,7 +204,8 @@ def fold_hops(events: Kinds, kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
         ),
         first_of(kinds, "client", {"_client_name": "client_name", "_client_ip": "client_ip", "_helo": "helo"}),
         first_of(identified, "message", {"message_id": "message_id"}),
-        first_of(kinds, "queue", {"sender": "sender", "size": "size", "nrcpt": "nrcpt", "queued": "stamp"}),
+        first_of(queued, "queue", {"sender": "sender", "size": "size", "nrcpt": "nrcpt", "queued": "stamp"}),
+        first_of({"queue": queues.filter(taken)}, "queue", {"_queued": "stamp"}),
         first_of(identified, "store", {"_stored_id": "message_id"}),
         pl.concat(senders).unique("hop_no", keep="first", maintain_order=True).rename({"sender": "_any_sender"}),
         *(
@@ -201,7 +236,8 @@ def fold_hops(events: Kinds, kinds: Kinds, spans: pl.DataFrame) -> pl.DataFrame:
         nrcpt=pl.coalesce("nrcpt", "_nrcpt"),
         message_id=pl.coalesce("message_id", "_message_id", "_stored_id"),
         # Programs without a queue manager tell a message's size when they have it in their queue.
-        queued=pl.coalesce("queued", pl.when(C("_size").is_not_null()).then("_taken")),
+        queued=pl.coalesce("queued", "_queued", pl.when(C("_size").is_not_null()).then("_taken")),
+        taken=C("queued").is_null(),
         held_us=C("held_us").fill_null(0),
         partial=~tell_hops(kinds, ("arrive", "message", "store"), hops),
         probe=C("probe").fill_null(False),
@@ -455,7 +491,7 @@ def fold_recipients(kinds: Kinds, hops: pl.DataFrame, filters: pl.DataFrame) -> 
         .otherwise("at"),
     )
     return (
-        tell_unsure(judge_reply(rows))
+        tell_unsure(judge_reply(share_holds(rows, kinds)))
         .with_columns(
             in_queue_us=(
                 C("first_end") - C("first_connect").fill_null(0) - C("first_transmit").fill_null(0) - C("arrived")

@@ -15,9 +15,10 @@ from hoptrace.transforms.holes import STATE_KINDS, restore_logs
 from hoptrace.transforms.kinds import part_kinds
 from hoptrace.transforms.parse_logs import key_events, key_mailbox, key_scans
 from hoptrace.transforms.plan import Plan
+from hoptrace.transforms.unfinished_hour import restore_counts
 
 C = pl.col
-OUTPUTS = ("coverage", "handed", "later", "doors", "mailbox", "scans", "clashes", "counts")
+OUTPUTS = ("coverage", "handed", "counted", "later", "doors", "mailbox", "scans", "clashes", "counts")
 
 
 def part_state(state: pl.DataFrame, plan: Plan) -> Iterator[tuple[str, Any]]:
@@ -29,6 +30,7 @@ def part_state(state: pl.DataFrame, plan: Plan) -> Iterator[tuple[str, Any]]:
     scanned, waiting = waiting.filter(C("kind") == "filter"), waiting.filter(C("kind") != "filter")
     for output, frame in zip(("coverage", "handed"), restore_logs(told), strict=True):
         yield output, encode_frame(frame)
+    yield "counted", encode_frame(restore_counts(told))
     later = rest.filter(C("stamp") >= plan.night.ends_at)
     if later.height:
         yield "later", encode_frame(later)
@@ -54,7 +56,7 @@ def put_out(part: tuple[str, Any]) -> Any:
 
 class BringState(beam.PTransform):  # type: ignore[misc]
     """Pipeline -> tagged: keyed (events by host and queue ID), doors and scans (Keyed by what is matched), mailbox (by host and
-    session), clashes (by hop), coverage, handed, later (frames), counts."""
+    session), clashes (by hop), coverage, handed, counted, later (frames), counts."""
 
     def __init__(self, state: pl.DataFrame, plan: Plan) -> None:
         super().__init__()

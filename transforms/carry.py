@@ -3,6 +3,7 @@
 import polars as pl
 
 from hoptrace.schemas.events import EVENTS
+from hoptrace.transforms.assemble import QUEUED
 from hoptrace.transforms.verdicts import SAID
 
 C = pl.col
@@ -47,9 +48,9 @@ def unfold_hops(
 
 def unfold_firsts(hops: pl.DataFrame, firsts: pl.DataFrame) -> pl.DataFrame:
     """EVENTS without a queue ID that tell `match_series` the first try at the door (hop, asked, first_attempt_at) of these hops'
-    mail; of kind leave for a try inside their queue ID that came back."""
+    mail; of kind leave for a try inside their queue ID that came back. What is ahead the next night finds itself."""
     client = hops.select("hop", "host", "sender", "client_name", "client_ip", "helo", "first_seen")
-    rows = firsts.join(client, on="hop", how="inner").sort("hop", "asked")
+    rows = firsts.filter(~C("ahead")).join(client, on="hop", how="inner").sort("hop", "asked")
     return EVENTS.conform(
         rows.select(
             "host",
@@ -112,9 +113,9 @@ def unfold_lives(hops: pl.DataFrame) -> list[pl.DataFrame]:
         at("first_seen", "message", "message_id", when=~C("partial") & C("stored_at").is_null()),
         at("first_seen", "filter", "sender"),
         at("last_seen", "filter"),
-        at("queued", "queue", "sender", "size", "nrcpt"),
-        at("first_seen", "hold", when=was_held),
-        at("first_seen", "release", when=was_held).with_columns(stamp=C("stamp") + hops.filter(was_held)["held_us"]),
+        at("queued", "queue", "sender", "size", "nrcpt", pl.when("taken").then(pl.lit(QUEUED)).alias("action")),
+        at("held_until", "hold", when=was_held).with_columns(stamp=C("stamp") - hops.filter(was_held)["held_us"]),
+        at("held_until", "release", when=was_held),
         at("held_from", "hold"),
         at("aborted_at", "lost"),
         at("expired_at", "expire"),
@@ -143,6 +144,7 @@ def unfold_tries(recipients: pl.DataFrame, own: pl.DataFrame) -> list[pl.DataFra
     first = (apart & counts).fill_null(False).cast(pl.Int64)
     before = pl.coalesce("_lost_until", "first_end")
     middle = several & (C("last_deferred") > before) & (C("last_deferred") < C("logged_at"))
+    idle = (C("logged_status") == "deferred") & (C("last_deferred") < C("logged_at"))  # its last line tells of no try
     begun = {
         "attempts": first,
         "connect_us": pl.when(apart).then("first_connect").otherwise(0),
@@ -187,7 +189,7 @@ def unfold_tries(recipients: pl.DataFrame, own: pl.DataFrame) -> list[pl.DataFra
             kind,
             deferred,
             stamp="last_deferred",
-            repeat=pl.lit(1, pl.Int64),
+            repeat=pl.when(idle).then(rest["attempts"]).otherwise(1),
             delay_connect=nothing,
             delay_transmit=nothing,
             delay_queue=nothing,
@@ -198,7 +200,7 @@ def unfold_tries(recipients: pl.DataFrame, own: pl.DataFrame) -> list[pl.DataFra
             kind,
             stamp="logged_at",
             status="logged_status",
-            repeat=rest["attempts"] - middle.fill_null(False).cast(pl.Int64),
+            repeat=pl.when(middle & idle).then(0).otherwise(rest["attempts"] - middle.fill_null(False).cast(pl.Int64)),
             delay_connect=rest["connect_us"],
             delay_transmit=rest["transmit_us"],
             delay_queue=C("logged_at") - C("try_start") - rest["connect_us"] - rest["transmit_us"],

@@ -9,6 +9,7 @@ from hoptrace.schemas.fleet import Fleet
 from hoptrace.transforms.hash import hash_columns
 from hoptrace.transforms.hexes import hex_of
 from hoptrace.transforms.links import fold_address
+from hoptrace.transforms.losses import FOREVER
 from hoptrace.transforms.names import name_hosts
 from hoptrace.transforms.outcomes import DOOR_WAIT_US
 from hoptrace.transforms.replies import judge_reply
@@ -91,8 +92,9 @@ def accepted(hops: pl.DataFrame, recipients: pl.DataFrame) -> pl.DataFrame:
 class Series:
     """Door tries in series.
 
-    firsts: hop, asked, first_attempt_at, came_back. For mail that came in, and for the last try of a series given up that was
-        made inside a queue ID; came_back is true for the other tries made inside one, which are told by what followed them.
+    firsts: hop, asked, first_attempt_at, came_back, ahead. For mail that came in, and for the last try of a series given up that was
+        made inside a queue ID; came_back is true for the other tries made inside one, which are told by what followed them; ahead
+        for mail that came in after ends_at, of which the next host's clock may say that it was settled before.
     never: one row per final refusal and per series given up (first_attempt_at, tries, and its last try's columns).
     waiting: the EVENTS of series that may go on after ends_at: tries that nothing ended yet, and the last end, of kind arrive.
     """
@@ -140,23 +142,20 @@ def match_series(doors: pl.DataFrame, accepted: pl.DataFrame, ends_at: int) -> S
         first_attempt_at=pl.when(C("kind") == "arrive").then("stamp"),
         came_back=C("kind") == "leave",
     )
-    both = join_series(doors.filter(~told), accepted, known, ends_at)
-    balance = pl.when("takes").then(-1).when("ends").then(0).otherwise(1).cum_sum().over("series")
-    both = (
-        both.with_columns(_left=balance)
-        .with_columns(_least=pl.min_horizontal(C("_left").cum_min().shift().over("series"), 0).fill_null(0))
-        .with_columns(took=C("takes") & (C("_left") >= C("_least")))
+    tries = doors.filter(~told)
+    both = number_takes(join_series(tries, accepted, known, ends_at))
+    ends = meet_takes(both)
+    later = accepted.filter((C("at") >= ends_at) & ~C("turned")).select("_sender", "asked").unique()
+    tries, accepted = (
+        rows.join(later, on=["_sender", "asked"], how="semi", maintain_order="left") for rows in (tries, accepted)
     )
-    both = both.with_columns(
-        rank=pl.when("ends").then(C("took").cum_sum().over("series")).otherwise((~C("ends")).cum_sum().over("series")),
-        last_end=C("at").filter("ends").max().over("series"),
-        taken=C("took").sum().over("series"),
-    )
-    oldest = both.filter(~C("ends")).select("series", "rank", pl.lit(True).alias("took"), first="at")
-    ends = both.filter("takes").join(oldest, on=["series", "rank", "took"], how="left", maintain_order="left")
-    firsts = ends.filter(C("hop").is_not_null() & C("first").is_not_null()).select(
-        "asked", "hop", first_attempt_at="first", came_back=pl.lit(False)
-    )
+    ahead = meet_takes(number_takes(join_series(tries, accepted, known, FOREVER))).filter(C("at") >= ends_at)
+    firsts = pl.concat([
+        some.filter(C("hop").is_not_null() & C("first").is_not_null()).select(
+            "asked", "hop", first_attempt_at="first", came_back=pl.lit(False), ahead=pl.lit(some is ahead)
+        )
+        for some in (ends, ahead)
+    ])  # fmt: skip
     refused = ends.filter(C("hop").is_null()).with_columns(
         first_attempt_at=pl.coalesce("first", "at"), tries=pl.lit(1, pl.Int64)
     )
@@ -167,10 +166,34 @@ def match_series(doors: pl.DataFrame, accepted: pl.DataFrame, ends_at: int) -> S
     inside = tell_inside(both, tails)
     known = known.join(inside, on=["hop", "asked"], how="anti")
     return Series(
-        pl.concat([known, firsts, inside], how="diagonal").select("hop", "asked", "first_attempt_at", "came_back"),
+        pl.concat([known, firsts, inside], how="diagonal").select(
+            "hop", "asked", "first_attempt_at", "came_back", C("ahead").fill_null(False)
+        ),
         pl.concat([refused, tails.filter(C("inside").is_null())], how="diagonal_relaxed"),
         leave_waiting(both, ends_at),
     )
+
+
+def number_takes(both: pl.DataFrame) -> pl.DataFrame:
+    """`join_series` with took (an end that takes a try that was left), rank (among those that took, or among tries), and of the whole
+    series taken and last_end."""
+    balance = pl.when("takes").then(-1).when("ends").then(0).otherwise(1).cum_sum().over("series")
+    both = (
+        both.with_columns(_left=balance)
+        .with_columns(_least=pl.min_horizontal(C("_left").cum_min().shift().over("series"), 0).fill_null(0))
+        .with_columns(took=C("takes") & (C("_left") >= C("_least")))
+    )
+    return both.with_columns(
+        rank=pl.when("ends").then(C("took").cum_sum().over("series")).otherwise((~C("ends")).cum_sum().over("series")),
+        last_end=C("at").filter("ends").max().over("series"),
+        taken=C("took").sum().over("series"),
+    )
+
+
+def meet_takes(both: pl.DataFrame) -> pl.DataFrame:
+    """The ends of `number_takes` that take a try, with first, when that was (null: none was left)."""
+    oldest = both.filter(~C("ends")).select("series", "rank", pl.lit(True).alias("took"), first="at")
+    return both.filter("takes").join(oldest, on=["series", "rank", "took"], how="left", maintain_order="left")
 
 
 def tell_inside(both: pl.DataFrame, tails: pl.DataFrame) -> pl.DataFrame:

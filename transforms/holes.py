@@ -16,7 +16,7 @@ from hoptrace.transforms.plan import Night
 from hoptrace.transforms.stamps import HOUR, MINUTE
 
 C = pl.col
-STATE_KINDS = ("lines", "hole", "handed", "clash")
+STATE_KINDS = ("lines", "hole", "handed", "clash", "counted")
 CARRIED_US = 96 * HOUR
 """How much of what is known of the logs the next night needs: longer than anything is waited for."""
 
@@ -58,29 +58,25 @@ def add_handed(parts: Iterable[bytes]) -> bytes:
 
 
 @lru_cache(maxsize=4)
-def read_logs(coverage: bytes, handed: bytes, ahead: tuple[tuple[str, int], ...] = ()) -> Logs:
-    """The logs of encoded COVERAGE_PARTIAL and `add_handed`; `ahead`: hosts whose clock is so many µs ahead."""
+def read_logs(coverage: bytes, handed: bytes) -> Logs:
+    """The logs of encoded COVERAGE_PARTIAL and `add_handed`."""
     hours = decode_frame(coverage) if coverage else pl.DataFrame(schema=COVERAGE_PARTIAL)
-    return make_logs(hours, decode_frame(handed) if handed else pl.DataFrame(schema=HANDED), dict(ahead))
+    return make_logs(hours, decode_frame(handed) if handed else pl.DataFrame(schema=HANDED))
 
 
-def make_logs(hours: pl.DataFrame, handed: pl.DataFrame, ahead: Mapping[str, int]) -> Logs:
+def make_logs(hours: pl.DataFrame, handed: pl.DataFrame) -> Logs:
     """`read_logs` of frames."""
     hours = hours.filter(C("host").is_not_null())
     known = hours.group_by("host").agg(C("events").sum()).filter(C("events") > 0)
     minutes = list_minutes(hours)
     told = hours.select("host", "holes").explode("holes").drop_nulls().unnest("holes").unique()
-    wrong = {host: us for host, us in ahead.items() if us}
-    off = C("host").replace_strict(wrong, default=0, return_dtype=pl.Int64) if wrong else pl.lit(0)
-    minutes = minutes.with_columns(C("minute") - off)
-    told = told.with_columns(C("since", "until", "known_at") - off)
     return Logs(
         frozenset(known["host"]),
         minutes,
         pl.concat([widen_announced(told, minutes), find_unshown(handed, minutes)]).sort(
             "host", "since", "until", "why"
         ),
-        list_minutes(hours, C("minutes_contrary")).with_columns(C("minute") - off),
+        list_minutes(hours, C("minutes_contrary")),
     )
 
 

@@ -114,7 +114,7 @@ def find_torn(torn: Torn, r: Range, fleet: Fleet, near_us: int) -> pl.DataFrame:
             zone = np.zeros(stamped.size, np.int32)
             second = None if r.fold_at is None else heads.starts[stamped] + torn.end.offset >= r.fold_at
             stamps = to_utc(heads.form[stamped], heads.stamp[stamped], zone, [fleet.zone_of(host)], near_us, second)
-            since = int(stamps.max())
+            since = int(stamps.max()) - fleet.clock_offset_of(host)
     until = FOREVER if r.followed_at is None else r.followed_at
     hole = {"since": since, "until": until, "known_at": None, "why": torn.why}
     frame = pl.DataFrame(

@@ -213,6 +213,9 @@ def _lines(
     offset = starts + chunk.offset
     second = None if r.fold_at is None else offset >= r.fold_at
     stamp = to_utc(heads.form, heads.stamp, zone, zone_names, window.near_us, second)
+    ahead = np.array([fleet.clock_offset_of(name) for name in hosts], np.int64)
+    if ahead.any():
+        stamp = np.where(stamp == NONE, NONE, stamp - ahead[host])
     return _Lines(offset, size, host, stamp, hosts, read_tags(heads.tags, grammars), heads.tag)
 
 

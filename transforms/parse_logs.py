@@ -28,15 +28,6 @@ C = pl.col
 OUTPUTS = ("sessions", "scans", "mailbox", "coverage", "unparsed", "files", "counts")
 
 
-def set_clocks(kinds: Kinds, offsets: dict[str, int]) -> Kinds:
-    """`kinds` with the stamps of hosts whose clock is known to be ahead put back by that many microseconds."""
-    wrong = {host: us for host, us in offsets.items() if us}
-    if not wrong:
-        return kinds
-    ahead = C("host").replace_strict(wrong, default=0, return_dtype=pl.Int64)
-    return {kind: frame.with_columns(C("stamp") - ahead) for kind, frame in kinds.items()}
-
-
 def own_hops(kinds: Kinds) -> Iterator[tuple[str, pl.DataFrame]]:
     """The events that tell of a hop: they name a queue ID, and not of what people do in a mailbox."""
     for kind, frame in kinds.items():
@@ -108,7 +99,7 @@ class ParseRange(WorkAhead):
         assert self.grammars is not None
         fleet, shards = self.plan.fleet, self.plan.shards
         parsed = parse_chunk(item, r, self.grammars, fleet, self.plan.night.window, shards)
-        kinds = set_clocks(parsed.kinds, {name: host.clock_offset_us for name, host in fleet.hosts.items()})
+        kinds = parsed.kinds
         owned = dict(own_hops(kinds))
         for kind, frame in owned.items():
             yield from pack(kind, frame, "key", shards)

@@ -9,7 +9,7 @@ from hoptrace.schemas.hops import HOP_RECIPIENTS, HOPS
 from hoptrace.transforms.carry import unfold_clashes, unfold_firsts, unfold_hops
 from hoptrace.transforms.deliver import Traces, write_traces
 from hoptrace.transforms.holes import Logs
-from hoptrace.transforms.links import LATE_US
+from hoptrace.transforms.links import CLASH_US, LATE_US
 from hoptrace.transforms.placed import fill_placed
 from hoptrace.transforms.plan import Night
 from hoptrace.transforms.seconds import seconds_of
@@ -47,8 +47,8 @@ def tell_night(placed: dict[str, pl.DataFrame], fleet: Fleet, night: Night, logs
     return NightTables(
         {"deliveries": settled, "open": still, **list_hops(traces, placed["recipients"], night),
          "notices": list_notices(traces, settled)},
-        carry_over(placed, traces, night),
-        put_together([summarise_deliveries(settled), summarise_open(still, night.ends_at),
+        carry_over(placed, traces, night, logs),
+        put_together([summarise_deliveries(deliveries, night.starts_at, night.ends_at), summarise_open(still, night.ends_at),
                 summarise_stays(placed["recipients"], traces.hops, night.starts_at, night.ends_at)]),
         sample_skew(traces.hops, night.starts_at, night.ends_at),
     )  # fmt: skip
@@ -158,17 +158,20 @@ def list_notices(traces: Traces, settled: pl.DataFrame) -> pl.DataFrame:
     return made.join(settled.select("trace_id", "recipient", "outcome", "resolved_at"), on="trace_id", how="inner")
 
 
-def carry_over(placed: dict[str, pl.DataFrame], traces: Traces, night: Night) -> pl.DataFrame:
+def carry_over(placed: dict[str, pl.DataFrame], traces: Traces, night: Night, logs: Logs) -> pl.DataFrame:
     """The EVENTS of every hop whose trace, or a notice about it, is not settled by the night's end, moves across it, or lacks the
-    giver that its client is, which may still be told late."""
+    giver that its client is, which may still be told late, or told by a clock that is hours behind."""
     unsettled = traces.deliveries.filter("waits").select("component")
     hops = traces.hops
     unended = C("ended_at").is_null() | (C("ended_at") >= night.ends_at)
     crossing = hops.filter(
         (C("last_seen") >= night.ends_at) | (unended & (C("last_seen") >= night.ends_at - RECENT_US))
     )
-    brought = C("parent").is_null() & C("client_host").is_not_null() & C("client_read")
-    orphans = hops.filter(brought & (C("ended_at") + LATE_US >= night.ends_at))
+    first = logs.minutes["minute"].min()  # a log whose clock is ahead begins later
+    begun = isinstance(first, int) and night.ends_at < first + CLASH_US[0]
+    brought = C("client_host").is_not_null() & (C("client_read") | pl.lit(begun))
+    alone = C("parent").is_null() & (brought | C("stored_at").is_not_null())
+    orphans = hops.filter(alone & (C("ended_at") + max(LATE_US, CLASH_US[0]) >= night.ends_at))
     kept = [unsettled, *(some.select("component") for some in (crossing, orphans))]
     wanted = hops.join(pl.concat(kept).unique(), on="component", how="semi")
     ahead = C("last_seen") >= night.ends_at

@@ -6,6 +6,7 @@ g = (1 + e) / (1 - e), so that any quantile read from it is within the relative 
 
 import math
 
+import numpy as np
 import polars as pl
 
 from hoptrace.schemas.delay_stats import DELAY_STATS, FEW, OTHER, RELATIVE_ERROR, TAILED
@@ -16,7 +17,8 @@ from hoptrace.transforms.tally import tally
 C = pl.col
 HOUR_US = 3_600_000_000
 GROWTH = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
-BOUNDS = pl.lit(pl.Series([math.floor(1000 * GROWTH**k) for k in range(1500)]))
+BOUNDS_COUNT = 1500
+BOUNDS = pl.lit(pl.Series([math.floor(1000 * GROWTH**k) for k in range(BOUNDS_COUNT)]))
 """Upper bounds of the buckets in microseconds, up to three centuries."""
 
 WORDS = ("population", "outcome", "delay_class")
@@ -39,26 +41,31 @@ def delay_of(bucket: pl.Expr) -> pl.Expr:
 
 
 def count_rows(rows: pl.DataFrame, metric: str, dimensions: dict[str, pl.Expr]) -> list[pl.DataFrame]:
-    """Per dimension the rows (hour, us, population, outcome, delay_class, message, n_recipients) counted by bucket, as PARTIAL;
-    null values are left out. A message counts once per hour, value and words: in the lowest of its buckets."""
+    """Per dimension the rows (at, mine, us, population, outcome, delay_class, message, n_recipients) that are `mine` counted by
+    hour and bucket, as PARTIAL; null values are left out. A message counts once per value and words: with the first of all its
+    rows (of several at once that with the lowest bucket), whether that is mine or another night's."""
     ready = rows.select(
-        "hour",
+        "at",
+        "mine",
+        (C("at") // HOUR_US * HOUR_US).alias("hour"),
         C(WORDS).cast(TEXT),
         "n_recipients",
         C("message").hash(),
         bucket=bucket_of(C("us")),
         **{name: value.cast(TEXT) for name, value in dimensions.items()},
     )
-    numbers = ready.select("hour", *(C(word).to_physical() for word in WORDS))
-    group = hash_columns(numbers, numbers.columns).to_numpy()
+    numbers = ready.select(C(word).to_physical() for word in WORDS)
+    words = hash_columns(numbers, WORDS).to_numpy()
     told = ready.select(
-        C("bucket").fill_null(-1).cast(pl.Int16), "message", C("n_recipients").cast(pl.Int64),
+        C("at").cast(pl.Int64), "mine", "hour", C("bucket").fill_null(-1).cast(pl.Int16), "message",
+        C("n_recipients").cast(pl.Int64),
         *(C(name).to_physical().cast(pl.Int64).fill_null(-1) for name in dimensions),
     )  # fmt: skip
-    bucket, message, recipients, *values = (told[name].to_numpy() for name in told.columns)
+    at, mine, hour, bucket, message, recipients, *values = (told[name].to_numpy() for name in told.columns)
+    order = np.argsort(at * (2 * BOUNDS_COUNT) + bucket)
     parts = []
     for dimension, value in zip(dimensions, values, strict=True):
-        first, (all_recipients, messages) = tally(group, value, bucket, message, recipients)
+        first, (all_recipients, messages) = tally(order, mine, words, value, hour, bucket, message, recipients)
         parts.append(
             ready.select("hour", *WORDS, "bucket", value=dimension)[first].with_columns(
                 dimension=pl.lit(dimension, TEXT),
@@ -85,10 +92,11 @@ def population_of(notice: pl.Expr) -> pl.Expr:
     return pl.when(notice).then(pl.lit("notices")).otherwise(pl.lit("mail"))
 
 
-def summarise_deliveries(rows: pl.DataFrame) -> pl.DataFrame:
-    """DELAY_STATS of settled rows (integers of microseconds, us_<stage> columns): end_to_end, and dwell by stage."""
-    base = rows.with_columns(
-        hour=C("settled_at") // HOUR_US * HOUR_US,
+def summarise_deliveries(rows: pl.DataFrame, starts_at: int, ends_at: int) -> pl.DataFrame:
+    """DELAY_STATS of the rows (integers of microseconds, us_<stage> columns) settled in the night: end_to_end, and dwell by stage."""
+    base = rows.filter(C("settled_at") < ends_at).with_columns(
+        at="settled_at",
+        mine=C("settled_at") >= starts_at,
         us=pl.when(C("outcome") == "delivered").then((C("delay_s") * 1e6).round().cast(pl.Int64)),
         population=population_of(C("caused_by").is_not_null() | (C("sender") == "")),
         message="trace_id",
@@ -105,7 +113,7 @@ def summarise_deliveries(rows: pl.DataFrame) -> pl.DataFrame:
             "cause": C("cause"),
         },
     )
-    needed = ("hour", "population", "outcome", "delay_class", "message", "n_recipients")
+    needed = ("at", "mine", "population", "outcome", "delay_class", "message", "n_recipients")
     delivered = base.filter(C("outcome") == "delivered")
     spent = pl.concat([delivered.select(*needed, us=f"us_{stage}", stage=pl.lit(stage)) for stage in STAGES])
     return put_together([*parts, *count_rows(spent.filter(C("us") > 0), "dwell", {"stage": C("stage")})])
@@ -114,7 +122,8 @@ def summarise_deliveries(rows: pl.DataFrame) -> pl.DataFrame:
 def summarise_open(rows: pl.DataFrame, ends_at: int) -> pl.DataFrame:
     """DELAY_STATS of what is open at the end of the night: open_age, in the night's last hour."""
     base = rows.with_columns(
-        hour=pl.lit((ends_at - 1) // HOUR_US * HOUR_US, pl.Int64),
+        at=pl.lit(ends_at - 1, pl.Int64),
+        mine=True,
         us=(C("delay_s") * 1e6).round().cast(pl.Int64),
         population=population_of(C("caused_by").is_not_null() | (C("sender") == "")),
         message="trace_id",
@@ -136,18 +145,16 @@ def summarise_open(rows: pl.DataFrame, ends_at: int) -> pl.DataFrame:
 def summarise_stays(recipients: pl.DataFrame, hops: pl.DataFrame, starts_at: int, ends_at: int) -> pl.DataFrame:
     """DELAY_STATS of the hand-overs of the night: dwell by host, hop to hop (route) and next hop."""
     rows = (
-        recipients.filter(
-            C("status").is_in(["sent", "bounced", "expired", "stored"]) & (C("at") >= starts_at) & (C("at") < ends_at)
-        )
-        .join(hops.select("hop", "host", "arrived", "sender", "trace_id"), on="hop", how="inner")
+        recipients.filter(C("status").is_in(["sent", "bounced", "expired", "stored"]) & (C("at") < ends_at))
+        .join(hops.select("hop", "host", "arrived", "sender"), on="hop", how="inner")
         .with_columns(
-            hour=C("at") // HOUR_US * HOUR_US,
+            mine=C("at") >= starts_at,
             us=(C("at") - C("arrived")).clip(lower_bound=0),
             outcome=C("status"),
             population=population_of(C("sender") == ""),
             delay_class=pl.lit(None, pl.String),
             n_recipients=pl.lit(1, pl.Int64),
-            message="trace_id",
+            message="hop",
         )
     )
     return put_together(
@@ -199,7 +206,11 @@ def rank(values: pl.Series) -> tuple[pl.Series, int]:
 
 def cut_tail(stats: pl.DataFrame, late_us: int) -> pl.DataFrame:
     """PARTIAL `stats` in which the rare values of the dimensions TAILED are called OTHER: those of fewer than FEW recipients
-    in the hour. What took `late_us` or longer keeps its name."""
+    in the hour, of one metric. What took `late_us` or longer keeps its name."""
     late = (C("bucket") >= bucket_of(pl.lit(late_us))).fill_null(False)
-    rare = C("dimension").is_in(list(TAILED)) & ~late & (C("recipients").sum().over("hour", "dimension", "value") < FEW)
+    rare = (
+        C("dimension").is_in(list(TAILED))
+        & ~late
+        & (C("recipients").sum().over("hour", "dimension", "metric", "value") < FEW)
+    )
     return stats.with_columns(value=pl.when(rare).then(pl.lit(OTHER, TEXT)).otherwise("value"))

@@ -34,7 +34,7 @@ def _entry(keys: Any, slots: Any, key: Any, known: Any) -> Any:
 
 @compiled
 def _tally(
-    order: Any, groups: Any, values: Any, buckets: Any, messages: Any, amounts: Any,
+    order: Any, mine: Any, words: Any, values: Any, hours: Any, buckets: Any, messages: Any, amounts: Any,
     keys: Any, slots: Any, seen: Any, seen_slots: Any, rows: Any, sums: Any,
 ) -> Any:  # fmt: skip
     """Fills rows (the first of each key), sums[0] (amounts) and sums[1] (messages first seen there); how many keys there are."""
@@ -44,8 +44,14 @@ def _tally(
         k = order[n]
         if values[k] < 0:
             continue
-        series = _spread(groups[k] ^ (np.uint64(values[k]) * np.uint64(0x9FB21C651E98DF25)))
-        key = _spread(series ^ (np.uint64(buckets[k] + 2) * np.uint64(0xD6E8FEB86659FD93)))
+        series = _spread(words[k] ^ (np.uint64(values[k]) * np.uint64(0x9FB21C651E98DF25)))
+        number = _entry(seen, seen_slots, _spread(series + messages[k]), met)
+        new = number == met
+        met += new
+        if not mine[k]:
+            continue
+        place = np.uint64(hours[k]) * np.uint64(0xD6E8FEB86659FD93) + np.uint64(buckets[k] + 2)
+        key = _spread(series ^ _spread(place))
         entry = _entry(keys, slots, key, known)
         if entry == known:
             rows[known] = k
@@ -53,29 +59,35 @@ def _tally(
             sums[1, known] = 0
             known += 1
         sums[0, entry] += amounts[k]
-        number = _entry(seen, seen_slots, _spread(series + messages[k]), met)
-        if number == met:
-            sums[1, entry] += 1
-            met += 1
+        sums[1, entry] += new
     return known
 
 
-def tally(groups: Array, values: Array, buckets: Array, messages: Array, amounts: Array) -> tuple[Array, Array]:
-    """(rows, sums): for each (group, value, bucket) the place of one of its rows; the sum of its amounts, and how many messages
-    have their lowest bucket of that group and value there.
+def tally(
+    order: Array,
+    mine: Array,
+    words: Array,
+    values: Array,
+    hours: Array,
+    buckets: Array,
+    messages: Array,
+    amounts: Array,
+) -> tuple[Array, Array]:
+    """(rows, sums): for each (words, value, hour, bucket) of the rows that are `mine` the place of one of them; the sum of their
+    amounts, and how many messages have their first row of all of those words and that value there.
 
     Args:
-        groups, messages: hashes (uint64). values: numbers; rows whose value is below 0 are left out.
-        buckets: int16, -1 for none, which comes first. amounts: what is summed (int64).
+        order: the places of the rows, first to last. mine: of each row whether it counts (bool).
+        words, messages: hashes (uint64). values: numbers; rows whose value is below 0 are left out.
+        hours: int64. buckets: int16, -1 for none. amounts: what is summed (int64).
 
     """
-    size = groups.size
-    order = np.argsort(buckets, kind="stable")
+    size = words.size
     room = 2 << size.bit_length()
     keys, seen = np.empty((2, size), np.uint64)
     slots, seen_slots = np.full((2, room), -1, np.int32)
     rows, sums = np.empty(size, np.int64), np.empty((2, size), np.int64)
     known = _tally(
-        order, groups, values, buckets, messages, amounts, keys, slots, seen, seen_slots, rows, sums
+        order, mine, words, values, hours, buckets, messages, amounts, keys, slots, seen, seen_slots, rows, sums
     )  # fmt: skip
     return rows[:known], sums[:, :known]
