@@ -31,7 +31,7 @@ IMPERSONAL = {
     "status", "next_queue_id", "from_host", "from_queue_id", "to_host", "to_queue_id", "kind", "evidence", "strength",
     "about_trace_id", "about_queue_id", "action", "protocol", "session", "dimension", "population", "metric", "hole", "program",
     "checksum", "error", "day", "timezone", "state_of", "pseudonyms", "versions", "inputs", "counts", "hoptrace",
-    "service", "orig_queue_id", "stage", "copy_of", "shared_with", "state_checksum",
+    "service", "orig_queue_id", "stage", "copy_of", "shared_with", "state_checksum", "witness",
 }  # fmt: skip
 """Text columns that hold nothing about people; a new column is one of these, or its table says of which kind it is."""
 
