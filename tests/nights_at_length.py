@@ -134,13 +134,13 @@ def read_lab(seed: int) -> int:
         cases |= {f"chunks of {size:,} bytes, in any order": {"chunk": size} for size in (4_000, 70_000)}
         cases |= {
             "ranges of 100,000 bytes": {"range": 100_000},
-            "files in pieces": {"logs": (split_logs(LAB / "logs", folder / "pieces", seed),)},
+            "files in pieces": {"logs": split_logs(LAB / "logs", folder / "pieces", seed)},
         }
         for number, (name, more) in enumerate(cases.items()):
             nightly.CHUNK_BYTES, nightly.RANGE_BYTES = more.pop("chunk", sizes[0]), more.pop("range", sizes[1])  # type: ignore[misc]
             nightly.plan_inputs = plan_shuffled  # type: ignore[assignment]
             began = time.monotonic()
-            said = compare(run_command(folder / str(number), logs, fleet, **more), one, SETTLED)
+            said = compare(run_command(folder / str(number), str(more.pop("logs", logs)), fleet, **more), one, SETTLED)
             print(
                 "".join(f"  {line}\n" for line in said)
                 + f"{name}: {'differs' if said else 'the same'} ({time.monotonic() - began:.0f} s)",
