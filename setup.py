@@ -27,11 +27,12 @@ setup(
     entry_points={"console_scripts": ["hoptrace = hoptrace.pipeline.cli:main"]},
     install_requires=[
         "apache-beam>=2.77,<2.78",
-        "cryptography>=45",
+        "cryptography>=45,<51",
         "deltalake>=1.6.6,<1.7",
         "google-auth-httplib2>=0.3,<0.5",
         "google-cloud-storage>=3.4,<4",
         "isal>=1.7,<2",
+        "llvmlite>=0.45,<0.53",
         "numba>=0.62,<0.70",
         "numpy>=2.1,<2.5",
         "pandas>=2.3,<4",
