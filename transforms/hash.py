@@ -7,36 +7,27 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from hoptrace.transforms.jit import compiled
+from hoptrace.transforms.jit import compiled, mix
 
 NO_BITS = np.empty(0, np.uint8)
 
 
 @compiled
-def _mix(h: Any) -> Any:
-    """Spreads every bit of `h` over all 64 (the finalizer of MurmurHash3, variant 13 by D. Stafford)."""
-    h = np.uint64(h)
-    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return h ^ (h >> np.uint64(31))
-
-
-@compiled
 def _hash_bytes(data: Any, start: int, end: int, seed: Any) -> Any:
-    h = _mix(np.uint64(seed) + np.uint64(0x9E3779B97F4A7C15) * np.uint64(end - start + 1))
+    h = mix(np.uint64(seed) + np.uint64(0x9E3779B97F4A7C15) * np.uint64(end - start + 1))
     i = start
     while i + 8 <= end:
         word = np.uint64(0)
         for k in range(8):
             word |= np.uint64(data[i + k]) << np.uint64(8 * k)
-        h = _mix(h ^ (word * np.uint64(0x9FB21C651E98DF25)))
+        h = mix(h ^ (word * np.uint64(0x9FB21C651E98DF25)))
         i += 8
     if i < end:
         word = np.uint64(1)
         while i < end:
             word = (word << np.uint64(8)) | np.uint64(data[i])
             i += 1
-        h = _mix(h ^ (word * np.uint64(0xD6E8FEB86659FD93)))
+        h = mix(h ^ (word * np.uint64(0xD6E8FEB86659FD93)))
     return h
 
 
@@ -53,7 +44,7 @@ def _hash_strings(data: Any, offsets: Any, bits: Any, first: int, seeds: Any, ou
         if _known(bits, first + k):
             out[k] = _hash_bytes(data, offsets[k], offsets[k + 1], seed)
         else:
-            out[k] = _mix(seed ^ np.uint64(0xD6E8FEB86659FD93))
+            out[k] = mix(seed ^ np.uint64(0xD6E8FEB86659FD93))
 
 
 @compiled
@@ -62,7 +53,7 @@ def _hash_spans(data: Any, starts: Any, ends: Any, seeds: Any, out: Any) -> None
         if starts[k] >= 0:
             out[k] = _hash_bytes(data, starts[k], ends[k], seeds[k])
         else:
-            out[k] = _mix(seeds[k] ^ np.uint64(0xD6E8FEB86659FD93))
+            out[k] = mix(seeds[k] ^ np.uint64(0xD6E8FEB86659FD93))
 
 
 @compiled
@@ -70,9 +61,9 @@ def _hash_ints(values: Any, bits: Any, first: int, seeds: Any, out: Any) -> None
     for k in range(out.size):
         seed = seeds[k % seeds.size]
         if _known(bits, first + k):
-            out[k] = _mix(_mix(seed ^ np.uint64(8)) ^ (np.uint64(values[k]) * np.uint64(0x9FB21C651E98DF25)))
+            out[k] = mix(mix(seed ^ np.uint64(8)) ^ (np.uint64(values[k]) * np.uint64(0x9FB21C651E98DF25)))
         else:
-            out[k] = _mix(seed ^ np.uint64(0xD6E8FEB86659FD93))
+            out[k] = mix(seed ^ np.uint64(0xD6E8FEB86659FD93))
 
 
 def _array(buffer: pa.Buffer | None, dtype: np.dtype[Any], start: int, count: int) -> np.ndarray[Any, Any]:

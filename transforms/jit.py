@@ -51,7 +51,7 @@ def compiled(function: Function) -> Function:
     far more where two threads count the same.
 
     A cached function is compiled anew when its own file changes, not when a file it calls into does: what is
-    compiled calls only compiled functions of the same file, and `find_byte`.
+    compiled calls only compiled functions of the same file and of this one.
     """
     wrapped: Function = numba.njit(nogil=True, _nrt=False)(function)
     with contextlib.suppress(RuntimeError):  # where the source is no file, as in a zip archive, there is no cache
@@ -82,3 +82,12 @@ def find_byte(data: Any, i: int, end: int, byte: int) -> int:
         return end
     far = _memchr(data, np.int64(i), np.int64(end) - np.int64(i), np.int64(byte))
     return i + far if far >= 0 else end
+
+
+@compiled
+def mix(h: Any) -> Any:
+    """Spreads every bit of `h` over all 64 (the finalizer of MurmurHash3, variant 13 by D. Stafford)."""
+    h = np.uint64(h)
+    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return h ^ (h >> np.uint64(31))

@@ -93,8 +93,9 @@ class ParseRange(WorkAhead):
             yield TaggedOutput("counts", ("lines read", item.lines))
             return
         if within_copy(item, r):
-            yield from tell_copies(r, count_lines(item.data))
-            yield from (TaggedOutput("counts", (name, count_lines(item.data))) for name in ("lines", "copies"))
+            lines = count_lines(item.data)
+            yield from tell_copies(r, lines)
+            yield from (TaggedOutput("counts", (name, lines)) for name in ("lines", "copies"))
             return
         assert self.grammars is not None
         fleet, shards = self.plan.fleet, self.plan.shards

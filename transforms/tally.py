@@ -4,18 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from hoptrace.transforms.jit import compiled
+from hoptrace.transforms.jit import compiled, mix
 
 Array = np.ndarray[Any, Any]
-
-
-@compiled
-def _spread(h: Any) -> Any:
-    """Every bit of `h` over all 64 (the finalizer of MurmurHash3, variant 13 by D. Stafford)."""
-    h = np.uint64(h)
-    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return h ^ (h >> np.uint64(31))
 
 
 @compiled
@@ -44,14 +35,14 @@ def _tally(
         k = order[n]
         if values[k] < 0:
             continue
-        series = _spread(words[k] ^ (np.uint64(values[k]) * np.uint64(0x9FB21C651E98DF25)))
-        number = _entry(seen, seen_slots, _spread(series + messages[k]), met)
+        series = mix(words[k] ^ (np.uint64(values[k]) * np.uint64(0x9FB21C651E98DF25)))
+        number = _entry(seen, seen_slots, mix(series + messages[k]), met)
         new = number == met
         met += new
         if not mine[k]:
             continue
         place = np.uint64(hours[k]) * np.uint64(0xD6E8FEB86659FD93) + np.uint64(buckets[k] + 2)
-        key = _spread(series ^ _spread(place))
+        key = mix(series ^ mix(place))
         entry = _entry(keys, slots, key, known)
         if entry == known:
             rows[known] = k
