@@ -220,20 +220,21 @@ def test_a_store_from_before_witnesses_is_not_compared(
 # --- witnesses -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("chunk_bytes", [1 << 25, 5000])
-def test_the_night_and_the_later_look_see_the_same(chunk_bytes: int) -> None:
+@pytest.mark.parametrize(("chunk_bytes", "ahead_us"), [(1 << 25, 0), (5000, 0), (1 << 25, 3600_000_000)])
+def test_the_night_and_the_later_look_see_the_same(chunk_bytes: int, ahead_us: int) -> None:
+    fleet = replace(FLEET, hosts={name: replace(host, clock_offset_us=ahead_us) for name, host in FLEET.hosts.items()})
     grammars, logs = load_grammars(), [str(sample_folder() / "logs" / "*" / "*")]
     found: list[list[Witness]] = [[], []]
     for number, (since, until, near) in enumerate(WINDOWS):
-        for r in plan_inputs(logs, FLEET, since, until, 1 << 28):
+        for r in plan_inputs(logs, fleet, since, until, 1 << 28):
             for chunk in read_chunks(r, chunk_bytes):
                 if isinstance(chunk, Chunk):
                     found[0].append(
-                        parse_chunk(chunk, r, grammars, FLEET, Window(since, until, near, until - 30)).witness
+                        parse_chunk(chunk, r, grammars, fleet, Window(since, until, near, until - 30)).witness
                     )
             for chunk in read_chunks(r, 1 << 20):
                 if isinstance(chunk, Chunk):
-                    found[1] += witness_of(chunk, r, FLEET, [WINDOWS[number]])
+                    found[1] += witness_of(chunk, r, fleet, [WINDOWS[number]])
     night, later = (add_witnesses(parts) for parts in found)
     assert night == later
     assert len(night) == 12

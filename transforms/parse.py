@@ -21,9 +21,10 @@ from hoptrace.transforms.match import match, unwrap
 from hoptrace.transforms.read import Chunk, Range
 from hoptrace.transforms.rejoin import make_whole
 from hoptrace.transforms.sessions import PROCESS_KINDS
-from hoptrace.transforms.stamps import HOUR, MINUTE, conflicts, to_utc
+from hoptrace.transforms.stamps import HOUR, MINUTE, conflicts
 from hoptrace.transforms.tags import NOT_MAIL, Tag, read_tags
 from hoptrace.transforms.unparsed import UNPARSED_PARTIAL, count_templates
+from hoptrace.transforms.whose import find_hosts, find_times
 from hoptrace.transforms.witness import Witness, sum_lines
 
 Array = np.ndarray[Any, Any]
@@ -203,19 +204,9 @@ def _lines(
         feeds = line_ends(chunk.data).astype(np.int64)
         size = np.diff(feeds, prepend=-1)
         starts = feeds + 1 - size
-    names = [fleet.host_named(host.decode()) for host in heads.hosts] + [r.folder_host]
-    hosts = sorted(set(names))
-    numbers = {name: number for number, name in enumerate(hosts)}
-    host = np.array([numbers[name] for name in names], np.int32)[heads.host]
-    zones = [fleet.zone_of(name) for name in hosts]
-    zone_names = sorted(set(zones))
-    zone = np.array([zone_names.index(name) for name in zones], np.int32)[host]
     offset = starts + chunk.offset
-    second = None if r.fold_at is None else offset >= r.fold_at
-    stamp = to_utc(heads.form, heads.stamp, zone, zone_names, window.near_us, second)
-    ahead = np.array([fleet.clock_offset_of(name) for name in hosts], np.int64)
-    if ahead.any():
-        stamp = np.where(stamp == NONE, NONE, stamp - ahead[host])
+    hosts, host = find_hosts(heads, r, fleet)
+    stamp = find_times(heads, hosts, host, offset, r, fleet, window.near_us)
     return _Lines(offset, size, host, stamp, hosts, read_tags(heads.tags, grammars), heads.tag)
 
 

@@ -10,7 +10,8 @@ from hoptrace.transforms.columns import valid_utf8
 from hoptrace.transforms.cut import cut_heads, line_ends
 from hoptrace.transforms.jit import compiled
 from hoptrace.transforms.read import Chunk, Range
-from hoptrace.transforms.stamps import NONE, to_utc
+from hoptrace.transforms.stamps import NONE
+from hoptrace.transforms.whose import find_hosts, find_times
 
 Array = np.ndarray[Any, Any]
 Witness = dict[str, tuple[int, int, int]]
@@ -93,18 +94,13 @@ def witness_of(chunk: Chunk, r: Range, fleet: Fleet, windows: Sequence[tuple[int
     heads = cut_heads(valid_utf8(chunk.data))
     feeds = line_ends(chunk.data).astype(np.int64)
     starts = np.concatenate(([0], feeds[:-1] + 1))
-    names = [fleet.host_named(name.decode("utf-8", "backslashreplace")) for name in heads.hosts] + [r.folder_host]
-    hosts = sorted(set(names))
-    host = np.array([hosts.index(name) for name in names], np.int32)[heads.host]
-    zones = sorted({fleet.zone_of(name) for name in hosts})
-    zone = np.array([zones.index(fleet.zone_of(name)) for name in hosts], np.int32)[host]
     offset = starts + chunk.offset
-    second = None if r.fold_at is None else offset >= r.fold_at
+    hosts, host = find_hosts(heads, r, fleet)
     elsewhere = np.array([name in r.copies.hosts_elsewhere for name in hosts], np.bool_)[host]
     counts = ~(elsewhere | r.copies.cover(offset))
     found = []
     for since, until, near_us in windows:
-        stamp = to_utc(heads.form, heads.stamp, zone, zones, near_us, second)
+        stamp = find_times(heads, hosts, host, offset, r, fleet, near_us)
         inside = counts & (stamp != NONE) & (stamp >= since) & (stamp < until)
         found.append(sum_lines(chunk.data, starts, feeds - starts + 1, host, inside, hosts))
     return found
